@@ -1,0 +1,211 @@
+"""Folds of a backtest, the series that are forecast at each cutoff, and the tasks to run."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from engine.components import Capabilities
+from engine.data.panel import Panel
+from engine.errors import DataError
+from engine.spec.model import RunSpec
+
+Kind = Literal["backtest", "calibration", "final"]
+MAX_SHARDS = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """One cutoff (an ordinal of the panel's grid) and what its forecasts are for."""
+
+    cutoff: int
+    kind: Kind
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fit and the forecasts made from it, as plain data that travels to any process.
+
+    cutoffs: the cutoffs forecast from this fit (more than one without refitting). series: first and
+    last (exclusive) number of the series, or None for all.
+    """
+
+    name: str
+    model: str
+    kind: Kind
+    fit_cutoff: int
+    cutoffs: list[int]
+    seed: int
+    series: tuple[int, int] | None = None
+    save: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """JSON types only."""
+        data = asdict(self)
+        data["series"] = list(self.series) if self.series else None
+        return data
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Task:
+        """The task of its plain data."""
+        series = data.get("series")
+        return cls(**{**data, "series": tuple(series) if series else None})
+
+
+@dataclass(frozen=True)
+class Eligible:
+    """Which series are forecast at a cutoff.
+
+    index: numbers of the series in the panel. skipped: (unique_id, reason) of those that have begun
+    and still cannot be forecast.
+    """
+
+    index: npt.NDArray[np.int64]
+    skipped: list[tuple[str, str]] = field(default_factory=list)
+
+
+def make_folds(panel: Panel, spec: RunSpec) -> list[Fold]:
+    """Calibration and backtest folds, oldest first; the last one is as late as the data allow.
+
+    DataError if the history is too short for the folds asked for.
+    """
+    reach = spec.gap + spec.horizon
+    step = spec.backtest.step_size or spec.horizon
+    last = panel.end - reach
+    cutoffs = [last - step * i for i in range(spec.backtest.folds)]
+    first = int(panel.starts.min())
+    if cutoffs[-1] < first:
+        span = panel.end - first + 1
+        needed = reach + step * (spec.backtest.folds - 1) + 1
+        raise DataError(
+            f"the longest history has {span} periods, but {spec.backtest.folds} folds of horizon "
+            f"{spec.horizon} with gap {spec.gap} and step_size {step} need at least {needed}",
+            hint="use fewer folds, a smaller step_size or a shorter horizon",
+        )
+    folds = [Fold(c, "backtest") for c in cutoffs]
+    for i in range(spec.backtest.calibration):
+        cutoff = last - step * (spec.backtest.folds + i)
+        if cutoff > first:
+            folds.append(Fold(cutoff, "calibration"))
+    return sorted(folds, key=lambda fold: fold.cutoff)
+
+
+def eligible(panel: Panel, cutoff: int, spec: RunSpec) -> Eligible:
+    """Series with enough observed history at a cutoff; the others with the reason."""
+    rules = spec.data.series
+    observed = np.isfinite(panel.y()) & (panel.ordinals <= cutoff)
+    counts = np.add.reduceat(observed, panel.offsets[:-1]).astype(np.int64)
+    last_seen = np.where(observed, panel.ordinals, -(1 << 60))
+    last_seen = np.maximum.reduceat(last_seen, panel.offsets[:-1])
+    begun = panel.starts <= cutoff
+    short = begun & (counts < max(rules.min_history, 1))
+    stale = np.zeros_like(begun)
+    if rules.stale_after is not None:
+        stale = begun & ~short & (cutoff - last_seen >= rules.stale_after)
+    ids = panel.ids
+    skipped = [
+        (ids[i], f"too short: {counts[i]} observed values, min_history is {rules.min_history}")
+        for i in np.flatnonzero(short)
+    ]
+    skipped += [
+        (ids[i], f"ended: no observation in the last {int(cutoff - last_seen[i])} periods")
+        for i in np.flatnonzero(stale)
+    ]
+    return Eligible(np.flatnonzero(begun & ~short & ~stale), skipped)
+
+
+def not_begun(panel: Panel, cutoff: int) -> list[str]:
+    """Series that begin after a cutoff but have targets in its fold are new: listed, not forecast."""
+    ids = panel.ids
+    return [ids[i] for i in np.flatnonzero(panel.starts > cutoff)]
+
+
+def backtest_tasks(
+    panel: Panel, spec: RunSpec, folds: Sequence[Fold], able: dict[str, Capabilities]
+) -> list[Task]:
+    """Tasks of all models on all folds; calibration folds only for models without own quantiles."""
+    tasks: list[Task] = []
+    for model in spec.models:
+        used = [f for f in folds if f.kind == "backtest" or not able[model].quantiles]
+        shards = _shards(panel.n_series, able[model])
+        if spec.backtest.refit:
+            for fold in used:
+                tasks += _tasks(spec, model, fold.kind, fold.cutoff, [fold.cutoff], shards)
+        else:
+            for kind in ("calibration", "backtest"):
+                cutoffs = [f.cutoff for f in used if f.kind == kind]
+                if cutoffs:
+                    tasks += _tasks(spec, model, kind, used[0].cutoff, cutoffs, shards)
+    return _global_first(tasks)
+
+
+def final_tasks(
+    panel: Panel, spec: RunSpec, models: Iterable[str], able: dict[str, Capabilities]
+) -> list[Task]:
+    """Tasks that forecast beyond the data, from the panel's end."""
+    tasks: list[Task] = []
+    for model in models:
+        shards = _shards(panel.n_series, able[model])
+        tasks += _tasks(spec, model, "final", panel.end, [panel.end], shards)
+    return _global_first(tasks)
+
+
+def _global_first(tasks: list[Task]) -> list[Task]:
+    """Long tasks first, so that no worker waits for one at the end; results do not depend on it."""
+    return sorted(tasks, key=lambda task: task.series is not None)
+
+
+def _shards(n_series: int, able: Capabilities) -> list[tuple[int, int] | None]:
+    """Cut the series of local models into a number of sets that does not depend on the workers."""
+    if able.scope != "local":
+        return [None]
+    size = max(32, math.ceil(n_series / MAX_SHARDS))
+    return [(i, min(i + size, n_series)) for i in range(0, n_series, size)]
+
+
+def _tasks(
+    spec: RunSpec,
+    model: str,
+    kind: Kind | str,
+    fit_cutoff: int,
+    cutoffs: list[int],
+    shards: Sequence[tuple[int, int] | None],
+) -> list[Task]:
+    made = []
+    for number, shard in enumerate(shards):
+        part = "" if shard is None else f"/{number}"
+        name = f"{model}/{kind}/{fit_cutoff}{part}"
+        made.append(
+            Task(
+                name=name,
+                model=model,
+                kind=kind,  # type: ignore[arg-type]
+                fit_cutoff=fit_cutoff,
+                cutoffs=cutoffs,
+                seed=task_seed(spec.seed, name),
+                series=shard,
+                save=kind == "final",
+            )
+        )
+    return made
+
+
+def task_seed(seed: int, name: str) -> int:
+    """A task's own seed from the run's seed and a stable hash of its name, never from order."""
+    digest = hashlib.sha256(f"{seed}/{name}".encode()).digest()
+    return int.from_bytes(digest[:4], "big")
+
+
+def actuals(panel: Panel, cutoffs: Iterable[int]) -> pl.DataFrame:
+    """Observed values `unique_id, ds, y` after the first of the cutoffs."""
+    first = panel.grid.timestamp(min(cutoffs))
+    return panel.frame.filter(pl.col("ds") > first, pl.col("y").is_not_null()).select(
+        "unique_id", "ds", "y"
+    )

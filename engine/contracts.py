@@ -1,0 +1,344 @@
+"""What a plugin's code must offer: the protocols of each kind and the values they exchange.
+
+The engine slices every panel at the cutoff before a plugin sees it. Plugins must not change the
+frames and arrays that they are given; return new ones.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from engine.data.calendar import Frequency
+from engine.data.panel import Future, Panel, Roles
+
+Report = Callable[[str, Mapping[str, Any]], None]
+"""Called as `report("epoch", {"epoch": 3, "of": 20, "loss": 0.4})`; shows progress, keeps events."""
+
+# --------------------------------------------------------------------------- sources
+
+
+@dataclass(frozen=True)
+class SourceContext:
+    """What a source may know: the run's seed, the folder that relative paths start from."""
+
+    seed: int
+    base: Path
+
+
+class DataSource(Protocol):
+    """Rows of the panel. Rows after a panel's last observed `y`, with a null `y`, are the known future."""
+
+    def scan(self) -> pl.LazyFrame:
+        """All rows, lazily; the engine selects columns and filters rows on top of it."""
+        ...
+
+    def artifacts(self) -> Mapping[str, pl.DataFrame]:
+        """Extra tables to keep beside the run, such as a simulation's truth; usually empty."""
+        ...
+
+
+# -------------------------------------------------------------------------- features
+
+Availability = Literal["known", "history", "aligned", "static"]
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One column of the design matrix, as an expression over the rows of one series.
+
+    availability:
+        `known`: made of `ds` and future covariates only; read at the target date. The expression
+            sees the known future rows as well, so a lead (`shift(-1)`) is allowed.
+        `history`: made of `y`, past and future covariates up to and including a row; read at the
+            cutoff.
+        `aligned`: as `history`, but read `season` steps (or the smallest multiple of `season`
+            that is known at the cutoff) before the target date.
+        `static`: made of keys and static covariates; evaluated once per series.
+    lookback: rows before the current one that the expression reads; None for the whole past.
+    """
+
+    name: str
+    expr: pl.Expr
+    availability: Availability
+    lookback: int | None = None
+    season: int = 0
+
+
+@dataclass(frozen=True)
+class CrossSection:
+    """A new column made across series at the same date, such as a price relative to a store's mean.
+
+    `expr` is evaluated over groups of `by` (key, static or future columns) and `ds` on the whole
+    panel, before anything else; the result becomes a covariate of the same availability as its
+    inputs (`known` if all are known ahead). Features may then use the column by `name`.
+    """
+
+    name: str
+    expr: pl.Expr
+    by: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class FeatureSet:
+    """What a builder makes: features, and the cross-sectional columns they are made of."""
+
+    features: tuple[Feature, ...]
+    cross_sections: tuple[CrossSection, ...] = ()
+
+
+@dataclass(frozen=True)
+class FeatureContext:
+    """What a builder may know of the panel: its columns, not its values.
+
+    dtypes: types of `ds`, `y`, covariates, keys and statics. levels: sorted distinct values of each
+    column of categories (keys, statics and future covariates), as strings. first, last: first and
+    last date of the panel including the known future; None for integer time.
+    """
+
+    roles: Roles
+    freq: Frequency
+    horizon: int
+    gap: int
+    dtypes: Mapping[str, pl.DataType]
+    levels: Mapping[str, tuple[str, ...]]
+    first: dt.date | None = None
+    last: dt.date | None = None
+
+
+class FeatureFactory(Protocol):
+    """Builds features; raise `DataError` naming a column that is not declared."""
+
+    def build(self, context: FeatureContext) -> FeatureSet:
+        """Name the features; the engine evaluates all builders' expressions in one pass."""
+        ...
+
+
+# ---------------------------------------------------------------------------- models
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Forecasts as arrays, in the order of what was asked: no join can mis-align them.
+
+    y_hat: float (n_series, gap + horizon) for panel models, (rows,) for design models; NaN where
+        there is none. quantiles: the same shape with a last axis over the asked quantiles, or None.
+    failures: series number -> reason, for series without a forecast.
+    """
+
+    y_hat: npt.NDArray[np.floating[Any]]
+    quantiles: npt.NDArray[np.floating[Any]] | None = None
+    failures: Mapping[int, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Training:
+    """Everything a panel model is fitted on: `panel` ends at the cutoff.
+
+    season: steps of the usual season of the frequency. seed: derived from the run's seed and the
+    task's name. report: progress, see `Report`.
+    """
+
+    panel: Panel
+    horizon: int
+    gap: int
+    quantiles: tuple[float, ...]
+    season: int
+    seed: int
+    report: Report
+
+
+class FittedPanelModel(Protocol):
+    """A fitted model of whole series."""
+
+    def predict(self, history: Panel, future: Future) -> Prediction:
+        """Forecast every row of `future`: shapes (n_series, gap + horizon[, quantile]).
+
+        `history` may be longer than the training panel (a model that is not refitted).
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything `load` needs as JSON, Parquet or safetensors; never pickle."""
+        ...
+
+    def tables(self) -> Mapping[str, pl.DataFrame]:
+        """What can be learned from the fit (learning curve, coefficients, orders); may be empty."""
+        ...
+
+
+class PanelModel(Protocol):
+    """A model that makes all steps itself. Its class also has `load(folder) -> fitted`."""
+
+    def fit(self, train: Training) -> FittedPanelModel:
+        """Fit on `train.panel` and return a new object."""
+        ...
+
+
+@dataclass(frozen=True)
+class DesignBlock:
+    """Rows of a design matrix.
+
+    X: float32 (rows, features), NaN where a feature is missing. y: float64 (rows,), never NaN in
+    training, empty when predicting. series: int32 (rows,) number of the series. step: int16 (rows,)
+    periods between the cutoff and the target. age: int32 (rows,) periods between the target and the
+    newest target of the design.
+    """
+
+    X: npt.NDArray[np.float32]
+    y: npt.NDArray[np.float64]
+    series: npt.NDArray[np.int32]
+    step: npt.NDArray[np.int16]
+    age: npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Design:
+    """A training design matrix in blocks of whole series; `blocks()` may be called again and again.
+
+    `series` holds one row a series (`unique_id`, keys, statics), in the order of `block.series`.
+    """
+
+    features: tuple[str, ...]
+    series: pl.DataFrame
+    quantiles: tuple[float, ...]
+    seed: int
+    blocks: Callable[[], Iterator[DesignBlock]]
+    report: Report
+
+
+class FittedDesignModel(Protocol):
+    """A fitted model of design rows."""
+
+    def predict(self, block: DesignBlock) -> Prediction:
+        """Forecast each row: shapes (rows,) and (rows, quantile)."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write everything `load` needs; never pickle."""
+        ...
+
+    def tables(self) -> Mapping[str, pl.DataFrame]:
+        """What can be learned from the fit, such as coefficients; may be empty."""
+        ...
+
+
+class DesignModel(Protocol):
+    """A model of design rows. Its class also has `load(folder) -> fitted`."""
+
+    def fit(self, design: Design) -> FittedDesignModel:
+        """Fit on the design and return a new object."""
+        ...
+
+
+# --------------------------------------------------------------------------- metrics
+
+
+@dataclass(frozen=True)
+class MetricColumns:
+    """Columns of the scored rows: `y`, `y_hat`, and the name of each quantile's column.
+
+    season: steps of the usual season, for scaled errors.
+    """
+
+    quantiles: Mapping[float, str]
+    season: int
+
+
+class RowMetric(Protocol):
+    """A score made of sums over rows, so that it can be pooled over any set of them exactly.
+
+    unit: e.g. `units`, `ratio`, `percent`. better: `lower`, `higher`, or `none` (no order, such as
+    coverage). pool: `rows` pools the terms over all rows and takes the value once; `series` takes
+    the value per series (and cutoff) and averages those that are finite.
+    """
+
+    unit: str
+    better: Literal["lower", "higher", "none"]
+    pool: Literal["rows", "series"]
+
+    def scale(self, columns: MetricColumns) -> pl.Expr | None:
+        """A number per series from its history (`y` in order of ds), offered to `terms` as `scale`."""
+        ...
+
+    def terms(self, columns: MetricColumns) -> dict[str, pl.Expr]:
+        """Named row-wise expressions that are summed over a group; null rows do not count."""
+        ...
+
+    def value(self) -> pl.Expr:
+        """The score from the summed terms."""
+        ...
+
+
+@dataclass(frozen=True)
+class MetricData:
+    """All scored rows for a metric that needs more than sums.
+
+    rows: `model, cutoff, unique_id, ds, y, y_hat` and quantiles. panel: the whole panel; use only
+    rows up to a cutoff to scale or weight. base: folder that relative paths start from.
+    """
+
+    rows: pl.DataFrame
+    panel: Panel
+    columns: MetricColumns
+    base: Path
+
+
+class PanelMetric(Protocol):
+    """A score of whole panels, such as one over aggregation levels."""
+
+    unit: str
+    better: Literal["lower", "higher", "none"]
+
+    def score(self, data: MetricData) -> pl.DataFrame:
+        """Rows `model, cutoff (null = all folds), segment, value`; segment "all" is the headline."""
+        ...
+
+
+# ---------------------------------------------------------------- writers, executors
+
+
+@dataclass(frozen=True)
+class Results:
+    """The tables of a finished run, for writers: forecast, backtest, scores, series_scores, failures.
+
+    folder is the run's folder (still under its temporary name); base the folder that relative
+    paths start from.
+    """
+
+    tables: Mapping[str, pl.DataFrame]
+    name: str
+    folder: Path
+    base: Path
+
+
+class ResultWriter(Protocol):
+    """Writes results for other programs."""
+
+    def write(self, results: Results) -> list[Path]:
+        """Write and return the paths of the files."""
+        ...
+
+
+class TaskExecutor(Protocol):
+    """Runs tasks; results may come in any order, but each must depend on its task alone."""
+
+    def map(
+        self,
+        function: str,
+        folder: Path,
+        tasks: Sequence[Mapping[str, Any]],
+        report: Report,
+    ) -> Iterable[Mapping[str, Any]]:
+        """Call `function` ("module:name") as `function(folder, task, report)` for every task.
+
+        Tasks and results are plain data (JSON types); large things go through files in `folder`.
+        """
+        ...

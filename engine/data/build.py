@@ -1,0 +1,299 @@
+"""Rows of any source -> a checked `Panel` on a regular time grid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import polars as pl
+
+from engine.data import checks
+from engine.data.calendar import Frequency, TimeGrid
+from engine.data.panel import IntArray, Panel, Roles
+from engine.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """What happens to values that are not there; nothing is filled unless it is stated.
+
+    y: `error`, `drop` (stays missing: not trained on, not scored), `zero`, `forward_fill`, or
+        `interpolate` (linear). The last two fill each history after it is cut at its cutoff, so
+        that no later value leaks into a gap, and what was filled is never scored.
+    columns: the same for covariates by name: `error`, `keep` (stays missing), `zero`,
+        `forward_fill`, and for future ones `interpolate`; what is known ahead is also back-filled
+        at the start. Unnamed ones: `error` for future covariates, `keep` for past ones.
+    horizon: future covariates of the steps after the last date on which they are known:
+        `error`, `forward_fill`, `zero`, or `skip` (no forecast beyond the data is made).
+    leading_zeros: `keep`, or `drop` so that a series begins at its first non-zero `y`.
+    """
+
+    y: str = "error"
+    columns: Mapping[str, str] = field(default_factory=dict)
+    horizon: str = "error"
+    leading_zeros: str = "keep"
+
+
+def build_panel(
+    rows: pl.LazyFrame | pl.DataFrame,
+    *,
+    roles: Roles,
+    ds: str,
+    y: str,
+    freq: Frequency,
+    missing: Missing = Missing(),  # noqa: B008 - frozen
+    ahead: int = 0,
+) -> Panel:
+    """Select, check, sort and regularise the rows of a source.
+
+    ahead: known-future rows kept after the panel's end (gap + horizon). The end is the last `ds`
+    with an observed `y` in any series. Errors (DataError) name column, series, dates and counts:
+    missing columns, nulls in keys, NaN or infinite values, duplicates, off-grid timestamps, gaps
+    without a policy, statics that vary, future covariates that are not known.
+    """
+    frame = _read(rows, roles, ds, y)
+    grid = TimeGrid.infer(frame["ds"], freq)
+    frame, series = _number_series(frame, roles)
+    ids = series["unique_id"]
+    checks.on_grid(frame, grid, ids)
+    frame = frame.with_columns(ordinal=grid.ordinal(pl.col("ds")))
+    if not _is_sorted(frame):
+        frame = frame.sort("series", "ordinal")
+    checks.no_duplicates(frame, ids)
+    notes: list[str] = []
+    frame, series, starts, end = _span(frame, series, missing, notes)
+    ahead = 0 if missing.horizon == "skip" else ahead
+    frame = frame.filter(pl.col("ordinal") <= end + ahead)
+    known = {c: _known_until(frame, c) for c in roles.future}
+    frame, offsets = _regularise(frame, series.height, starts, end + ahead, grid)
+    frame = _fill(frame, roles, missing, series["unique_id"], end, known, notes)
+    enum = pl.Enum(series["unique_id"])
+    series = series.with_columns(pl.col("unique_id").cast(enum))
+    code = pl.Series("unique_id", np.repeat(np.arange(series.height), np.diff(offsets)))
+    frame = frame.select(
+        code.cast(pl.UInt32).cat.to(enum), "ds", "y", *roles.covariates
+    ).rechunk()
+    fill = missing.y if missing.y in ("forward_fill", "interpolate") else ""
+    return Panel(frame, series, roles, grid, offsets, starts, end, tuple(notes), fill)
+
+
+def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> pl.DataFrame:
+    lazy = rows.lazy()
+    schema = lazy.collect_schema()
+    named = (*roles.keys, ds, y, *roles.covariates, *roles.static)
+    checks.columns_exist(named, schema)
+    covariates = [pl.col(c) for c in dict.fromkeys((*roles.covariates, *roles.static))]
+    frame = lazy.select(
+        *(pl.col(k).alias(f"key:{k}") for k in roles.keys),
+        pl.col(ds).alias("ds"),
+        pl.col(y).alias("y"),
+        *(c.alias(c.meta.output_name()) for c in covariates if c.meta.output_name() not in ("ds", "y")),
+    ).collect()
+    if frame.is_empty():
+        raise DataError("the source has no rows", hint="check its path and its `where:` filter")
+    checks.key_types(frame, roles.keys)
+    checks.no_nulls(frame, [*(f"key:{k}" for k in roles.keys), "ds"])
+    if not (frame["y"].dtype.is_numeric() or frame["y"].dtype == pl.Boolean or frame["y"].dtype == pl.Null):
+        raise DataError(
+            f"column {y!r} (the target y) has type {frame['y'].dtype}, not a number",
+            hint=f"state its type, e.g. source: {{types: {{{y}: float}}}}",
+        )
+    numbers = [
+        c
+        for c in (*roles.covariates, *roles.static)
+        if schema[c].is_numeric() or schema[c] == pl.Boolean
+    ]
+    texts = [c for c in (*roles.covariates, *roles.static) if c not in numbers]
+    frame = frame.with_columns(
+        pl.col("y").cast(pl.Float64),
+        *(pl.col(c).cast(pl.Float32).fill_nan(None) for c in numbers),
+        *(_as_category(frame[c]) for c in texts),
+    )
+    checks.finite(frame, "y", roles.keys)
+    for column in roles.covariates:
+        if column in numbers:
+            checks.finite(frame, column, roles.keys)
+    return frame
+
+
+def _as_category(values: pl.Series) -> pl.Series:
+    if not (values.dtype == pl.String or values.dtype == pl.Categorical or values.dtype == pl.Enum):
+        if values.dtype.is_temporal():
+            return values.cast(pl.String).pipe(_as_category)
+        if values.dtype == pl.Null:
+            return values.cast(pl.Float32)
+        raise DataError(
+            f"column {values.name!r} has type {values.dtype}: a covariate is a number, a flag or text"
+        )
+    levels = values.cast(pl.String).unique().drop_nulls().sort()
+    return values.cast(pl.String).cast(pl.Enum(levels))
+
+
+def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Add `series` (UInt32, in order of the keys) and split keys and statics off into a table."""
+    keys = [f"key:{k}" for k in roles.keys]
+    sortable = [
+        pl.col(k).cast(pl.String) if frame[k].dtype in (pl.Categorical, pl.Enum) else pl.col(k)
+        for k in keys
+    ]
+    if any(frame[k].dtype in (pl.Categorical, pl.Enum) for k in keys):
+        frame = frame.with_columns(sortable)
+    series = frame.select(keys).unique().sort(keys)
+    names = pl.concat_str([pl.col(k).cast(pl.String) for k in keys], separator="/")
+    series = series.with_columns(
+        unique_id=names, series=pl.int_range(series.height, dtype=pl.UInt32)
+    )
+    if series["unique_id"].n_unique() != series.height:
+        twice = series.filter(pl.col("unique_id").is_duplicated())["unique_id"][0]
+        raise DataError(
+            f"different keys {list(roles.keys)} give the same unique_id {twice!r} when joined by '/'",
+            hint="rename key values so that they hold no '/'",
+        )
+    if len(keys) == 1 or frame.height < 2:
+        frame = frame.join(series.select(*keys, "series"), on=keys, how="left", maintain_order="left")
+    else:
+        frame = frame.join(series.select(*keys, "series"), on=keys, how="left", maintain_order="left")
+    frame = frame.drop(keys)
+    if roles.static:
+        checks.constant(frame, roles.static, series["unique_id"])
+        statics = (
+            frame.group_by("series").agg(pl.col(c).drop_nulls().first() for c in roles.static)
+        )
+        series = series.join(statics, on="series", how="left", maintain_order="left")
+        frame = frame.drop(roles.static)
+    tidy = {f"key:{k}": k for k in roles.keys if k != "unique_id"}
+    columns = [pl.col(k).alias(name) for k, name in tidy.items()]
+    return frame, series.select("unique_id", *columns, *roles.static)
+
+
+def _is_sorted(frame: pl.DataFrame) -> bool:
+    key = frame["series"].cast(pl.Int64) * (1 << 32) + frame["ordinal"]
+    return bool(key.is_sorted())
+
+
+def _span(
+    frame: pl.DataFrame, series: pl.DataFrame, missing: Missing, notes: list[str]
+) -> tuple[pl.DataFrame, pl.DataFrame, IntArray, int]:
+    """First observed row of each series and the panel's end; series never observed leave."""
+    begins = pl.col("y").is_not_null()
+    if missing.leading_zeros == "drop":
+        begins = pl.col("y").is_not_null() & (pl.col("y") != 0)
+    first = (
+        frame.filter(begins)
+        .group_by("series")
+        .agg(start=pl.col("ordinal").min())
+        .sort("series")
+    )
+    if first.is_empty():
+        raise DataError("no series has an observed y", hint="check the target column and filters")
+    end = int(frame.filter(pl.col("y").is_not_null())["ordinal"].max())  # type: ignore[arg-type]
+    if first.height < series.height:
+        lost = series.height - first.height
+        kept = set(first["series"].to_list())
+        names = [u for i, u in enumerate(series["unique_id"]) if i not in kept][:3]
+        notes.append(f"{lost} series without any observed y were left out: {', '.join(names)}")
+    renumber = first.with_columns(new=pl.int_range(first.height, dtype=pl.UInt32))
+    frame = (
+        frame.join(renumber, on="series", how="inner", maintain_order="left")
+        .filter(pl.col("ordinal") >= pl.col("start"))
+        .with_columns(series="new")
+        .drop("new", "start")
+    )
+    series = series[first["series"]]
+    return frame, series, first["start"].to_numpy().astype(np.int64), end
+
+
+def _known_until(frame: pl.DataFrame, column: str) -> int:
+    known = frame.filter(pl.col(column).is_not_null())["ordinal"].max()
+    return int(known) if isinstance(known, int) else -(1 << 60)
+
+
+def _regularise(
+    frame: pl.DataFrame, n_series: int, starts: IntArray, last: int, grid: TimeGrid
+) -> tuple[pl.DataFrame, IntArray]:
+    """One row for every period from each series' start to `last`; new rows hold nulls."""
+    lengths = last - starts + 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    if frame.height == offsets[-1]:
+        return frame, offsets
+    series = frame["series"].to_numpy()
+    target = offsets[series] + frame["ordinal"].to_numpy() - starts[series]
+    source = np.full(offsets[-1], -1, dtype=np.int64)
+    source[target] = np.arange(frame.height)
+    rows = pl.Series("row", source)
+    rows = rows.set(rows < 0, None)  # type: ignore[arg-type]
+    ordinal = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
+    columns = [c for c in frame.columns if c not in ("series", "ordinal", "ds")]
+    out = pl.DataFrame(
+        {
+            "series": np.repeat(np.arange(n_series, dtype=np.uint32), lengths),
+            "ordinal": ordinal,
+            "ds": grid.timestamps(pl.Series(ordinal)),
+        }
+    )
+    filled = frame.select(pl.col(columns).gather(rows))
+    return out.hstack(filled), offsets
+
+
+def _fill(
+    frame: pl.DataFrame,
+    roles: Roles,
+    missing: Missing,
+    ids: pl.Series,
+    end: int,
+    known: Mapping[str, int],
+    notes: list[str],
+) -> pl.DataFrame:
+    """Apply the policies for missing values; what has none and is missing is an error."""
+    past = pl.col("ordinal") <= end
+    if missing.y == "error":
+        checks.no_gaps(frame.filter(past), ids)
+    else:
+        empty = frame.filter(past & pl.col("y").is_null()).height
+        if empty:
+            fate = "stay missing" if missing.y == "drop" else f"filled by {missing.y}"
+            notes.append(f"y: {empty} missing values {fate}")
+        if missing.y == "zero":
+            frame = frame.with_columns(pl.when(past).then(pl.col("y").fill_null(0)).alias("y"))
+    for column in roles.covariates:
+        is_future = column in roles.future
+        policy = missing.columns.get(column, "error" if is_future else "keep")
+        until = pl.col("ordinal") <= (known[column] if is_future else end)
+        empty = frame.filter(pl.col(column).is_null() & until).height
+        if empty and policy == "error":
+            checks.covariate_missing(frame.filter(until), column, ids)
+        if empty and policy not in ("keep", "error"):
+            notes.append(f"{column}: {empty} missing values filled by {policy}")
+            frame = frame.with_columns(
+                pl.when(until).then(_filled(column, policy, back=is_future)).alias(column)
+            )
+        if is_future and policy != "keep":
+            frame = _fill_horizon(frame, column, missing.horizon, ids, notes)
+    return frame
+
+
+def _fill_horizon(
+    frame: pl.DataFrame, column: str, policy: str, ids: pl.Series, notes: list[str]
+) -> pl.DataFrame:
+    """Future covariates after the last date on which they are known."""
+    empty = frame.filter(pl.col(column).is_null())
+    if empty.is_empty():
+        return frame
+    if policy == "error":
+        checks.horizon_unknown(empty, column, ids)
+    notes.append(
+        f"{column}: unknown for {empty['ordinal'].n_unique()} steps of {empty['series'].n_unique()} "
+        f"series, filled by {policy}"
+    )
+    return frame.with_columns(_filled(column, policy))
+
+
+def _filled(column: str, policy: str, back: bool = False) -> pl.Expr:
+    value = pl.col(column)
+    if policy == "zero":
+        return value.fill_null(0)
+    if policy == "interpolate":
+        return value.interpolate().over("series")
+    forward = value.forward_fill()
+    return (forward.backward_fill() if back else forward).over("series")

@@ -1,0 +1,307 @@
+"""Collects the features of all builders and evaluates them in one grouped pass over the panel.
+
+This is where availability is applied: `known` expressions never see `y` or past covariates, and
+`history` expressions never see a row after the cutoff, because those columns and rows are not there.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import fnmatch
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from engine.contracts import CrossSection, Feature, FeatureContext, FeatureFactory
+from engine.data.panel import Future, Panel, Roles
+from engine.errors import DataError, PluginError, first_line
+
+MAX_LEVELS = 10_000
+
+Matrix = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class FeaturePlan:
+    """All features of a run, in the order of the spec."""
+
+    features: tuple[Feature, ...] = ()
+    cross_sections: tuple[CrossSection, ...] = ()
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the features."""
+        return [feature.name for feature in self.features]
+
+    def of(self, *availability: str) -> tuple[Feature, ...]:
+        """Features with one of these availabilities, in order."""
+        return tuple(f for f in self.features if f.availability in availability)
+
+    def matching(self, patterns: Sequence[str] | None) -> FeaturePlan:
+        """The features whose names match any of the patterns; None keeps all."""
+        if patterns is None:
+            return self
+        for pattern in patterns:
+            if not fnmatch.filter(self.names, pattern):
+                raise DataError(
+                    f"no feature matches {pattern!r}",
+                    hint=f"features of this spec: {', '.join(self.names) or 'none'}",
+                )
+        keep = tuple(
+            f for f in self.features if any(fnmatch.fnmatch(f.name, p) for p in patterns)
+        )
+        return replace(self, features=keep)
+
+
+def plan_features(
+    builders: Iterable[tuple[str, FeatureFactory]], context: FeatureContext
+) -> FeaturePlan:
+    """Ask every builder for its features; two features of one name are an error."""
+    features: list[Feature] = []
+    sections: list[CrossSection] = []
+    owner: dict[str, str] = {}
+    for builder_name, builder in builders:
+        made = builder.build(context)
+        for feature in made.features:
+            if feature.name in owner:
+                raise DataError(
+                    f"feature {feature.name!r} is made twice: by {owner[feature.name]} and "
+                    f"{builder_name}",
+                    hint="remove one of them, or change its options so that the names differ",
+                )
+            owner[feature.name] = builder_name
+            _check_inputs(feature, builder_name, context, made.cross_sections)
+        features += made.features
+        sections += [s for s in made.cross_sections if s.name not in {c.name for c in sections}]
+    return FeaturePlan(tuple(features), tuple(sections))
+
+
+def _check_inputs(
+    feature: Feature, builder: str, context: FeatureContext, sections: Sequence[CrossSection]
+) -> None:
+    """A known feature reads only what is known; nothing reads an undeclared column."""
+    roles = context.roles
+    known_sections = {s.name for s in sections if _section_is_known(s, roles)}
+    allowed = {
+        "known": {"ds", *roles.future, *known_sections},
+        "history": {"ds", "y", *roles.covariates, *(s.name for s in sections)},
+        "aligned": {"ds", "y", *roles.covariates, *(s.name for s in sections)},
+        "static": {*roles.keys, *roles.static, "unique_id"},
+    }[feature.availability]
+    alien = sorted(set(feature.expr.meta.root_names()) - allowed)
+    if alien:
+        raise DataError(
+            f"feature {feature.name!r} of {builder} is {feature.availability!r} but reads "
+            f"{', '.join(map(repr, alien))}",
+            hint=f"declare the column under data.covariates; available here: {', '.join(sorted(allowed))}",
+        )
+    if feature.availability == "aligned" and feature.season < 1:
+        raise PluginError(f"aligned feature {feature.name!r} of {builder} has no season")
+
+
+def _section_is_known(section: CrossSection, roles: Roles) -> bool:
+    inputs = set(section.expr.meta.root_names()) | set(section.by)
+    return inputs <= {*roles.future, *roles.keys, *roles.static, "ds", "unique_id"}
+
+
+def feature_context(panel: Panel, horizon: int, gap: int) -> FeatureContext:
+    """Columns, types and levels of a panel."""
+    frame, series = panel.frame, panel.series
+    dtypes: dict[str, pl.DataType] = {**series.schema, **frame.schema}
+    levels: dict[str, tuple[str, ...]] = {}
+    for column in (*panel.roles.future, *panel.roles.keys, *panel.roles.static):
+        dtype = dtypes[column]
+        if isinstance(dtype, pl.Enum):
+            levels[column] = tuple(dtype.categories.to_list())
+        elif column in series.columns and not dtype.is_float():
+            distinct = series[column].drop_nulls().unique().sort()
+            if len(distinct) <= MAX_LEVELS:
+                levels[column] = tuple(distinct.cast(pl.String).to_list())
+    first, last = frame["ds"].min(), frame["ds"].max()
+    if isinstance(first, dt.datetime) and isinstance(last, dt.datetime):
+        first, last = first.date(), last.date()
+    dated = isinstance(first, dt.date) and isinstance(last, dt.date)
+    return FeatureContext(
+        roles=panel.roles,
+        freq=panel.grid.freq,
+        horizon=horizon,
+        gap=gap,
+        dtypes=dtypes,
+        levels=levels,
+        first=first if dated else None,  # type: ignore[arg-type]
+        last=last if dated else None,  # type: ignore[arg-type]
+    )
+
+
+def add_cross_sections(panel: Panel, sections: Sequence[CrossSection]) -> Panel:
+    """Evaluate cross-sectional columns on the whole panel and declare their roles.
+
+    A section groups rows of one date only, so it cannot carry anything through time.
+    """
+    if not sections:
+        return panel
+    frame, roles = panel.frame, panel.roles
+    index = pl.Series(panel.series_index)
+    needed = {c for s in sections for c in (*s.by, *s.expr.meta.root_names())}
+    borrowed = [c for c in panel.series.columns if c in needed and c not in frame.columns]
+    wide = frame.with_columns(panel.series[c].gather(index).alias(c) for c in borrowed)
+    for section in sections:
+        column = section.expr.over([*section.by, "ds"]).cast(pl.Float32).alias(section.name)
+        wide = wide.with_columns(column)
+        if _section_is_known(section, roles):
+            roles = replace(roles, future=(*roles.future, section.name))
+        else:
+            roles = replace(roles, past=(*roles.past, section.name))
+    return panel.with_frame(wide.select("unique_id", "ds", "y", *roles.covariates), roles)
+
+
+def evaluate(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
+    """Values of features for every row of a sorted frame, shape (features, rows), NaN for null."""
+    out = np.empty((len(features), frame.height), dtype=np.float32)
+    if not features or not frame.height:
+        return out
+    needed = {c for f in features for c in f.expr.meta.root_names()}
+    columns = [c for c in frame.columns if c in needed and c != "unique_id"]
+    lists = _grouped(frame.select("unique_id", *columns), features)
+    for i, feature in enumerate(features):
+        values = lists[str(i)].explode(empty_as_null=False)
+        if len(values) != frame.height:
+            raise PluginError(
+                f"feature {feature.name!r} gives {len(values)} values for {frame.height} rows",
+                hint="its expression must give one value a row of a series",
+            )
+        out[i] = values.fill_null(float("nan")).to_numpy()
+        lists = lists.drop(str(i))
+    return out
+
+
+def _grouped(frame: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
+    exprs = [f.expr.cast(pl.Float32).alias(str(i)) for i, f in enumerate(features)]
+    try:
+        return frame.group_by("unique_id", maintain_order=True).agg(exprs)
+    except pl.exceptions.PolarsError as error:
+        for feature, expr in zip(features, exprs, strict=True):
+            try:
+                frame.group_by("unique_id", maintain_order=True).agg(expr)
+            except pl.exceptions.PolarsError as own:
+                raise PluginError(
+                    f"feature {feature.name!r} cannot be evaluated: {first_line(own)}"
+                ) from own
+        raise PluginError(f"the features cannot be evaluated: {first_line(error)}") from error
+
+
+def evaluate_static(series: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
+    """Values of static features, shape (features, n_series), NaN for null."""
+    if not features:
+        return np.empty((0, series.height), dtype=np.float32)
+    frame = series.select(f.expr.cast(pl.Float32).alias(f.name) for f in features)
+    if frame.height != series.height:
+        raise PluginError(f"static features give {frame.height} values for {series.height} series")
+    return np.stack([frame[c].fill_null(float("nan")).to_numpy() for c in frame.columns])
+
+
+def history_columns(panel: Panel) -> pl.DataFrame:
+    """What history features may read."""
+    return panel.frame
+
+
+def known_rows(history: Panel, future: Future, tail: int | None) -> tuple[pl.DataFrame, Any]:
+    """Known columns of the last `tail` rows of history (None: all) followed by the future rows.
+
+    Returns the frame and the row number of each series' first future row, shape (n_series,).
+    """
+    columns = ["unique_id", "ds", *history.roles.future]
+    lengths = history.lengths if tail is None else np.minimum(history.lengths, tail)
+    ahead = future.ahead_max
+    size = lengths + ahead
+    ends = np.cumsum(size)
+    first_future = ends - ahead
+    series = np.repeat(np.arange(history.n_series), size)
+    position = np.arange(int(ends[-1]) if ends.size else 0) - np.repeat(first_future, size)
+    past = history.offsets[1:][series] + position
+    coming = history.frame.height + series * ahead + position
+    rows = np.where(position < 0, past, coming)
+    both = pl.concat(
+        [history.frame.select(columns), future.frame.select(columns)], how="vertical_relaxed"
+    )
+    return both[rows], first_future
+
+
+def panel_with_features(
+    history: Panel, future: Future | None, plan: FeaturePlan
+) -> tuple[Panel, Future | None]:
+    """Add features as covariates for a model of whole series: known ones to both, history ones to the past.
+
+    Aligned features have no single value per row and are left to models of design rows.
+    """
+    known, past = plan.of("known"), plan.of("history")
+    static = plan.of("static")
+    frame, series, roles = history.frame, history.series, history.roles
+    if known and future is not None:
+        rows, first_future = known_rows(history, future, None)
+        values = evaluate(rows, known)
+        index = (first_future[:, None] + np.arange(future.ahead_max)).ravel()
+        is_past = np.ones(rows.height, dtype=bool)
+        is_past[index] = False
+        frame = frame.with_columns(
+            pl.Series(f.name, v[is_past], nan_to_null=True) for f, v in zip(known, values, strict=True)
+        )
+        future = replace(
+            future,
+            frame=future.frame.with_columns(
+                pl.Series(f.name, v[index], nan_to_null=True)
+                for f, v in zip(known, values, strict=True)
+            ),
+        )
+    elif known:
+        frame = frame.with_columns(_columns(known, evaluate(frame, known)))
+    if past:
+        frame = frame.with_columns(_columns(past, evaluate(history.frame, past)))
+    if static:
+        series = series.with_columns(_columns(static, evaluate_static(series, static)))
+    roles = replace(
+        roles,
+        future=(*roles.future, *(f.name for f in known)),
+        past=(*roles.past, *(f.name for f in past)),
+        static=(*roles.static, *(f.name for f in static)),
+    )
+    return replace(history, frame=frame, series=series, roles=roles), future
+
+
+def _columns(features: Sequence[Feature], values: Matrix) -> list[pl.Series]:
+    return [
+        pl.Series(f.name, v, nan_to_null=True) for f, v in zip(features, values, strict=True)
+    ]
+
+
+def with_covariates(panel: Panel, future: Future | None, patterns: Sequence[str] | None) -> tuple[Panel, Future | None]:
+    """Only the covariates whose names match; None keeps all."""
+    if patterns is None:
+        return panel, future
+
+    def kept(columns: Sequence[str]) -> tuple[str, ...]:
+        return tuple(c for c in columns if any(fnmatch.fnmatch(c, p) for p in patterns))
+
+    old = panel.roles
+    roles = Roles(old.keys, kept(old.future), kept(old.past), kept(old.static))
+    frame = panel.frame.select("unique_id", "ds", "y", *roles.covariates)
+    if future is not None:
+        future = replace(future, frame=future.frame.select("unique_id", "ds", "ahead", *roles.future))
+    return panel.with_frame(frame, roles), future
+
+
+def availability_table(plan: FeaturePlan) -> list[Mapping[str, Any]]:
+    """One row a feature, for the manifest: name, availability, lookback, season."""
+    return [
+        {
+            "name": f.name,
+            "availability": f.availability,
+            "lookback": f.lookback,
+            "season": f.season or None,
+        }
+        for f in plan.features
+    ]

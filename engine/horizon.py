@@ -1,0 +1,328 @@
+"""Many steps from models of design rows: the `direct` and `recursive` strategies.
+
+A design row for cutoff t and target u = t + a is `history[t] + aligned[u] + known[u] + static`. In a
+bucket of steps k1..k2 every target is used once: cutoffs lie k2 - k1 + 1 periods apart, counted back
+from the panel's end, so that the buckets tile time and the newest targets are always used.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from engine.contracts import (
+    Design,
+    DesignBlock,
+    DesignModel,
+    FittedDesignModel,
+    Prediction,
+    Training,
+)
+from engine.data.panel import Future, IntArray, Panel
+from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static, known_rows
+
+SHARD_ROWS = 1_000_000
+CACHE_BYTES = 3_000_000_000
+
+
+def default_buckets(horizon: int) -> list[int]:
+    """Last step of each bucket: one a step up to 7 steps, else four of nearly equal size."""
+    if horizon <= 7:
+        return list(range(1, horizon + 1))
+    return [round(horizon * part / 4) for part in (1, 2, 3, 4)]
+
+
+@dataclass(frozen=True)
+class _Values:
+    """Feature values of a panel's rows, each (features, rows); static (features, n_series)."""
+
+    history: Matrix
+    aligned: Matrix
+    known: Matrix
+    static: Matrix
+
+
+@dataclass(frozen=True)
+class TabularModel:
+    """A model of design rows made into one of whole series.
+
+    buckets: last step of each bucket (direct), or None for the recursive strategy.
+    window: only targets of the last so many periods are trained on.
+    """
+
+    model: DesignModel
+    plan: FeaturePlan
+    buckets: Sequence[int] | None
+    window: int | None
+
+    def fit(self, train: Training) -> FittedTabular:
+        """Fit one model per bucket (direct) or one for a single step (recursive)."""
+        ranges = [(1, 1)] if self.buckets is None else _ranges(self.buckets, train.gap)
+        shards = _ShardValues(train.panel, self.plan)
+        fitted = []
+        for number, (first, last) in enumerate(ranges):
+            train.report("bucket", {"bucket": number + 1, "of": len(ranges)})
+            design = self._design(train, shards, first, last)
+            fitted.append(self.model.fit(design))
+        return FittedTabular(fitted, ranges, self.plan, self.buckets is None, train.quantiles)
+
+    def _design(self, train: Training, shards: _ShardValues, first: int, last: int) -> Design:
+        def blocks() -> Iterator[DesignBlock]:
+            for offset, panel, values in shards:
+                block = _training_block(panel, values, self.plan, first, last, self.window, offset)
+                if block.y.size:
+                    yield block
+
+        return Design(
+            features=tuple(self.plan.names),
+            series=train.panel.series,
+            quantiles=train.quantiles,
+            seed=train.seed,
+            blocks=blocks,
+            report=train.report,
+        )
+
+
+class _ShardValues:
+    """Feature values shard by shard, kept in memory while they are small enough."""
+
+    def __init__(self, panel: Panel, plan: FeaturePlan) -> None:
+        self._plan = plan
+        self._panel = panel
+        size = panel.frame.height * max(len(plan.features), 1) * 4
+        self._cache: list[tuple[int, Panel, _Values]] | None = (
+            list(self._compute()) if size <= CACHE_BYTES else None
+        )
+
+    def __iter__(self) -> Iterator[tuple[int, Panel, _Values]]:
+        return iter(self._cache) if self._cache is not None else self._compute()
+
+    def _compute(self) -> Iterator[tuple[int, Panel, _Values]]:
+        offset = 0
+        for shard in self._panel.shards(SHARD_ROWS):
+            known = shard.frame.select("unique_id", "ds", *shard.roles.future)
+            yield offset, shard, _Values(
+                history=evaluate(shard.frame, self._plan.of("history")),
+                aligned=evaluate(shard.frame, self._plan.of("aligned")),
+                known=evaluate(known, self._plan.of("known")),
+                static=evaluate_static(shard.series, self._plan.of("static")),
+            )
+            offset += shard.n_series
+
+
+def _ranges(buckets: Sequence[int], gap: int) -> list[tuple[int, int]]:
+    """First and last period ahead of each bucket of steps, the gap included."""
+    starts = [1, *(last + 1 for last in buckets[:-1])]
+    return [(gap + a, gap + b) for a, b in zip(starts, buckets, strict=True)]
+
+
+def _training_block(
+    panel: Panel,
+    values: _Values,
+    plan: FeaturePlan,
+    first: int,
+    last: int,
+    window: int | None,
+    series_offset: int,
+) -> DesignBlock:
+    """Every observed target of the panel once, with a cutoff `first..last` periods before it."""
+    ordinal, index = panel.ordinals, panel.series_index
+    y = panel.y()
+    width = last - first + 1
+    ahead = first + (ordinal - first - panel.end) % width
+    target = np.arange(y.size)
+    usable = np.isfinite(y) & (target - ahead >= panel.offsets[:-1][index])
+    if window is not None:
+        usable &= ordinal > panel.end - window
+    target, ahead, index = target[usable], ahead[usable], index[usable]
+    X = _gather(panel, values, plan, index, target - ahead, target, ahead, target)
+    return DesignBlock(
+        X=X,
+        y=y[target],
+        series=(index + series_offset).astype(np.int32),
+        step=ahead.astype(np.int16),
+        age=(panel.end - ordinal[target]).astype(np.int32),
+    )
+
+
+def _gather(
+    panel: Panel,
+    values: _Values,
+    plan: FeaturePlan,
+    index: npt.NDArray[np.integer[Any]],
+    origin: IntArray,
+    target: IntArray,
+    ahead: IntArray,
+    known: IntArray,
+) -> npt.NDArray[np.float32]:
+    """Design rows in the order of the plan, column-major.
+
+    origin, target: rows of `panel` (a target may lie after its series' last row); known: rows of
+    the known values.
+    """
+    X = np.empty((index.size, len(plan.features)), dtype=np.float32, order="F")
+    place = {"history": 0, "aligned": 0, "known": 0, "static": 0}
+    first_row, last_row = panel.offsets[:-1][index], panel.offsets[1:][index] - 1
+    for column, feature in enumerate(plan.features):
+        row = place[feature.availability]
+        place[feature.availability] += 1
+        if feature.availability == "history":
+            X[:, column] = values.history[row][origin]
+        elif feature.availability == "known":
+            X[:, column] = values.known[row][known]
+        elif feature.availability == "static":
+            X[:, column] = values.static[row][index]
+        else:
+            back = feature.season * -(-ahead // feature.season)
+            source = target - back
+            outside = (source < first_row) | (source > last_row)
+            X[:, column] = values.aligned[row][np.clip(source, first_row, last_row)]
+            X[outside, column] = np.nan
+    return X
+
+
+@dataclass(frozen=True)
+class FittedTabular:
+    """One fitted model per range of periods ahead; implements `FittedPanelModel`."""
+
+    fitted: Sequence[FittedDesignModel]
+    ranges: Sequence[tuple[int, int]]
+    plan: FeaturePlan
+    recursive: bool
+    quantiles: tuple[float, ...]
+
+    def predict(self, history: Panel, future: Future) -> Prediction:
+        """All steps of all series, shapes (n_series, gap + horizon[, quantile])."""
+        return self._recursive(history, future) if self.recursive else self._direct(history, future)
+
+    def _direct(self, history: Panel, future: Future) -> Prediction:
+        tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
+        rows, first_future = known_rows(
+            history, future, _lookback(self.plan.of("known"), history)
+        )
+        values = _Values(
+            history=evaluate(tail.frame, self.plan.of("history")),
+            aligned=evaluate(tail.frame, self.plan.of("aligned")),
+            known=evaluate(rows, self.plan.of("known")),
+            static=evaluate_static(tail.series, self.plan.of("static")),
+        )
+        n, ahead_max = history.n_series, future.ahead_max
+        y_hat = np.full((n, ahead_max), np.nan)
+        quantiles: npt.NDArray[np.float64] | None = None
+        for model, (first, last) in zip(self.fitted, self.ranges, strict=True):
+            for ahead in range(first, last + 1):
+                block = self._future_block(tail, values, first_future, ahead, ahead)
+                made = model.predict(block)
+                y_hat[:, ahead - 1] = made.y_hat
+                if made.quantiles is not None:
+                    if quantiles is None:
+                        quantiles = np.full((n, ahead_max, len(self.quantiles)), np.nan)
+                    quantiles[:, ahead - 1] = made.quantiles
+        return Prediction(y_hat, quantiles)
+
+    def _recursive(self, history: Panel, future: Future) -> Prediction:
+        """Each forecast becomes the last known value of the next one."""
+        rows, first_future = known_rows(
+            history, future, _lookback(self.plan.of("known"), history)
+        )
+        known = evaluate(rows, self.plan.of("known"))
+        tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
+        static = evaluate_static(tail.series, self.plan.of("static"))
+        y_hat = np.full((history.n_series, future.ahead_max), np.nan)
+        for ahead in range(1, future.ahead_max + 1):
+            values = _Values(
+                history=evaluate(tail.frame, self.plan.of("history")),
+                aligned=evaluate(tail.frame, self.plan.of("aligned")),
+                known=known,
+                static=static,
+            )
+            block = self._future_block(tail, values, first_future, 1, ahead)
+            y_hat[:, ahead - 1] = self.fitted[0].predict(block).y_hat
+            tail = _appended(tail, future, ahead, y_hat[:, ahead - 1])
+        return Prediction(y_hat)
+
+    def _future_block(
+        self, tail: Panel, values: _Values, first_future: IntArray, step: int, ahead: int
+    ) -> DesignBlock:
+        """Rows for every series, `step` periods after the tail's end, `ahead` after the cutoff."""
+        n = tail.n_series
+        index = np.arange(n, dtype=np.int32)
+        last = tail.offsets[1:] - 1
+        steps = np.full(n, step, dtype=np.int64)
+        X = _gather(
+            tail, values, self.plan, index, last, last + step, steps, first_future + ahead - 1
+        )
+        return DesignBlock(
+            X=X,
+            y=np.empty(0),
+            series=index,
+            step=np.full(n, step, dtype=np.int16),
+            age=np.zeros(n, dtype=np.int32),
+        )
+
+    def _reach(self) -> int:
+        """Rows before the cutoff that aligned features read: one season at most."""
+        return max((f.season for f in self.plan.of("aligned")), default=0)
+
+    def save(self, folder: Path) -> None:
+        """One folder per range, and the ranges as JSON."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, model in enumerate(self.fitted):
+            model.save(folder / f"part-{number}")
+        meta = {"ranges": [list(r) for r in self.ranges], "recursive": self.recursive,
+                "features": self.plan.names, "quantiles": list(self.quantiles)}  # fmt: skip
+        (folder / "horizon.json").write_text(json.dumps(meta, indent=1))
+
+    @classmethod
+    def load(cls, folder: Path, factory: Any, plan: FeaturePlan) -> FittedTabular:
+        """Load what `save` wrote; `factory` is the model's class, `plan` the run's features."""
+        meta = json.loads((folder / "horizon.json").read_text())
+        parts = [factory.load(folder / f"part-{i}") for i in range(len(meta["ranges"]))]
+        ranges = [(int(a), int(b)) for a, b in meta["ranges"]]
+        plan = plan.matching(meta["features"])
+        return cls(parts, ranges, plan, bool(meta["recursive"]), tuple(meta["quantiles"]))
+
+    def tables(self) -> Mapping[str, pl.DataFrame]:
+        """The parts' tables, with the periods ahead that each part is for."""
+        collected: dict[str, list[pl.DataFrame]] = {}
+        for model, (first, last) in zip(self.fitted, self.ranges, strict=True):
+            for name, table in model.tables().items():
+                place = [pl.lit(first).alias("ahead_first"), pl.lit(last).alias("ahead_last")]
+                collected.setdefault(name, []).append(table.select(*place, pl.all()))
+        return {name: pl.concat(parts) for name, parts in collected.items()}
+
+
+def _lookback(features: Sequence[Any], history: Panel) -> int | None:
+    """Rows of history that features read before a row; None for all."""
+    if any(f.lookback is None for f in features):
+        return None
+    return max((int(f.lookback) for f in features), default=0) + 1
+
+
+def _tail(history: Panel, features: Sequence[Any], reach: int) -> Panel:
+    """The end of the history that is enough to evaluate features at and before the cutoff."""
+    rows = _lookback(features, history)
+    return history if rows is None else history.tail(rows + reach)
+
+
+def _appended(tail: Panel, future: Future, ahead: int, y_hat: npt.NDArray[np.float64]) -> Panel:
+    """The panel one period longer: known covariates, forecasts for y, no past covariates."""
+    row = future.frame.filter(pl.col("ahead") == ahead).drop("ahead")
+    row = row.with_columns(pl.Series("y", y_hat, nan_to_null=True))
+    row = row.with_columns(
+        pl.lit(None, dtype=tail.frame.schema[c]).alias(c) for c in tail.roles.past
+    )
+    lengths = tail.lengths
+    series = np.repeat(np.arange(tail.n_series), lengths + 1)
+    position = np.arange(series.size) - np.repeat(tail.offsets[:-1] + np.arange(tail.n_series), lengths + 1)
+    is_new = position == lengths[series]
+    rows = np.where(is_new, tail.frame.height + series, tail.offsets[:-1][series] + position)
+    frame = pl.concat([tail.frame, row.select(tail.frame.columns)])[rows]
+    return tail.grown(frame, 1)

@@ -1,0 +1,271 @@
+"""YAML text -> plain data and the place of every value; strict about everything YAML guesses.
+
+`no`, `on`, bare dates, duplicate keys and tabs are errors with their place, never surprises.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from engine.errors import Problem
+
+Path = tuple[str | int, ...]
+MAX_BYTES = 1_000_000
+MAX_NODES = 50_000
+MAX_DEPTH = 40
+
+_VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
+_BOOLEAN_SURPRISE = re.compile(r"^(y|n|yes|no|on|off)$", re.IGNORECASE)
+_DATE = re.compile(r"^\d{4}-\d{1,2}-\d{1,2}([Tt ].*)?$")
+_SEXAGESIMAL = re.compile(r"^[-+]?\d+(:[0-5]?\d)+(\.\d*)?$")
+_INT = re.compile(r"^[-+]?(0|[1-9][0-9_]*)$")
+_ODD_INT = re.compile(r"^[-+]?0[0-9_]+$|^0[xob]", re.IGNORECASE)
+_FLOAT = re.compile(r"^[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?$")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Line and column, both from 1, of a key (or list item) and of its value."""
+
+    line: int
+    column: int
+    value_line: int
+    value_column: int
+
+
+@dataclass
+class Document:
+    """A parsed spec: data, where each value stands, and what was wrong on the way."""
+
+    data: Any = None
+    places: dict[Path, Place] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    nodes: int = 0
+
+    def place(self, path: Path) -> Place | None:
+        """The place of the longest known prefix of a path."""
+        for end in range(len(path), -1, -1):
+            if path[:end] in self.places:
+                return self.places[path[:end]]
+        return None
+
+
+class _Refused(Exception):
+    """The document is too large or too deep to be a spec."""
+
+
+def parse(text: str, environment: Mapping[str, str] | None = None) -> Document:
+    """Parse a spec's text; `environment` fills `${NAME}` and `${NAME:-default}`.
+
+    Every problem is in `Document.problems`; `data` holds what could be read.
+    """
+    document = Document()
+    if len(text.encode("utf-8", "replace")) > MAX_BYTES:
+        document.problems.append(Problem(f"the file is larger than {MAX_BYTES:,} bytes: not a spec"))
+        return document
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.YAMLError as error:
+        document.problems.append(_syntax_problem(error, text))
+        return document
+    except RecursionError:
+        document.problems.append(Problem(f"nested deeper than {MAX_DEPTH} levels"))
+        return document
+    if node is None:
+        document.problems.append(
+            Problem("the file is empty", hint="start from `engine init DATA` or specs/promo.yaml")
+        )
+        return document
+    environment = os.environ if environment is None else environment
+    try:
+        document.data = _construct(node, (), document, environment)
+    except _Refused as refused:
+        document.problems.append(Problem(str(refused)))
+    if not document.problems and not isinstance(document.data, dict):
+        document.problems.append(Problem("a spec is a mapping of keys to values", line=1, column=1))
+    return document
+
+
+def _construct(
+    node: yaml.Node, path: Path, document: Document, environment: Mapping[str, str]
+) -> Any:
+    document.nodes += 1
+    if document.nodes > MAX_NODES:
+        raise _Refused(f"more than {MAX_NODES:,} values (anchors expanded): not a spec")
+    if len(path) > MAX_DEPTH:
+        raise _Refused(f"nested deeper than {MAX_DEPTH} levels")
+    if isinstance(node, yaml.MappingNode):
+        return _construct_mapping(node, path, document, environment)
+    if isinstance(node, yaml.SequenceNode):
+        items = []
+        for i, child in enumerate(node.value):
+            at = child.start_mark
+            document.places[(*path, i)] = Place(
+                at.line + 1, at.column + 1, at.line + 1, at.column + 1
+            )
+            items.append(_construct(child, (*path, i), document, environment))
+        return items
+    return _scalar(node, path, document, environment)
+
+
+def _construct_mapping(
+    node: yaml.MappingNode, path: Path, document: Document, environment: Mapping[str, str]
+) -> dict[str, Any]:
+    out: dict[str, Any] = {}
+    for key_node, value_node in node.value:
+        at, value_at = key_node.start_mark, value_node.start_mark
+        line, column = at.line + 1, at.column + 1
+        if not isinstance(key_node, yaml.ScalarNode):
+            document.problems.append(Problem("a key must be plain text", "", line, column))
+            continue
+        key = key_node.value
+        if key == "<<":
+            merged = _construct(value_node, path, document, environment)
+            for name, value in (merged if isinstance(merged, dict) else {}).items():
+                out.setdefault(name, value)
+            continue
+        here = (*path, key)
+        if here in document.places and key in out:
+            first = document.places[here].line
+            document.problems.append(
+                Problem(
+                    f"key {key!r} is given twice (first in line {first})",
+                    dotted(here),
+                    line,
+                    column,
+                    "keep one of them",
+                )
+            )
+            continue
+        document.places[here] = Place(line, column, value_at.line + 1, value_at.column + 1)
+        out[key] = _construct(value_node, here, document, environment)
+    return out
+
+
+def _scalar(
+    node: yaml.Node, path: Path, document: Document, environment: Mapping[str, str]
+) -> Any:
+    text = str(node.value)
+    at = node.start_mark
+
+    def problem(message: str, hint: str = "") -> None:
+        document.problems.append(Problem(message, dotted(path), at.line + 1, at.column + 1, hint))
+
+    def substitute(match: re.Match[str]) -> str:
+        name, default = match[1], match[2]
+        value = environment.get(name) or default
+        if value is None:
+            problem(
+                f"environment variable {name!r} is not set",
+                f"export {name}=... or give a default: ${{{name}:-value}}",
+            )
+            return ""
+        return value
+
+    quoted = getattr(node, "style", None) in ("'", '"', "|", ">")
+    if "${" in text:
+        text = _VARIABLE.sub(substitute, text)
+    if quoted:
+        return text
+    surprise = _surprise(text)
+    if surprise:
+        problem(surprise[0], surprise[1])
+        return text
+    return plain_value(text)
+
+
+def plain_value(text: str) -> Any:
+    """The value of an unquoted scalar by the YAML 1.2 core rules: null, true/false, numbers, text."""
+    if text in ("", "~", "null", "Null", "NULL"):
+        return None
+    if text in ("true", "True", "TRUE"):
+        return True
+    if text in ("false", "False", "FALSE"):
+        return False
+    if _INT.match(text):
+        return int(text.replace("_", ""))
+    if _FLOAT.match(text):
+        return float(text.replace("_", ""))
+    return text
+
+
+def _surprise(text: str) -> tuple[str, str] | None:
+    if _BOOLEAN_SURPRISE.match(text):
+        return (
+            f"{text!r} unquoted means true or false to some YAML readers and text to others",
+            f'write true or false, or quote it: "{text}"',
+        )
+    if _DATE.match(text):
+        return f"{text!r} unquoted is a date to some YAML readers", f'quote it: "{text}"'
+    if _SEXAGESIMAL.match(text):
+        return f"{text!r} unquoted is a base-60 number to some readers", f'quote it: "{text}"'
+    if _ODD_INT.match(text):
+        return f"{text!r} unquoted is octal or hex to some YAML readers", f'quote it: "{text}"'
+    return None
+
+
+def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    what = getattr(error, "problem", None) or str(error)
+    line = mark.line + 1 if mark else 0
+    column = mark.column + 1 if mark else 0
+    lines = text.splitlines()
+    if 0 < line <= len(lines) and "\t" in lines[line - 1]:
+        column = lines[line - 1].index("\t") + 1
+        return Problem("a tab is used for indentation", "", line, column, "YAML indents by spaces")
+    if mark is None and "unacceptable character" in str(error):
+        return Problem("the file holds characters that are not text", hint="is it a YAML file?")
+    context = getattr(error, "context", None)
+    return Problem(
+        f"not valid YAML: {what}" + (f" {context}" if context else ""),
+        "",
+        line,
+        column,
+        "check quotes, brackets, colons and indentation here and in the line above",
+    )
+
+
+def apply_override(data: Any, text: str) -> Problem | None:
+    """Apply one `a.b.0.c=value` override in place; the value is typed as in YAML."""
+    name, sep, raw = text.partition("=")
+    if not sep or not name.strip():
+        return Problem(f"--set {text!r} must be path=value, e.g. models.lstm.hidden=64")
+    parts = name.strip().split(".")
+    target = data
+    for i, part in enumerate(parts):
+        last = i == len(parts) - 1
+        if isinstance(target, list):
+            if not part.isdigit() or int(part) >= len(target):
+                return Problem(f"--set {text!r}: {'.'.join(parts[:i])} has no item {part!r}")
+            index: Any = int(part)
+        elif isinstance(target, dict):
+            index = part
+        else:
+            return Problem(f"--set {text!r}: {'.'.join(parts[:i])} is not a mapping")
+        if last:
+            try:
+                target[index] = yaml_value(raw)
+            except yaml.YAMLError:
+                return Problem(f"--set {text!r}: the value is not valid YAML")
+            return None
+        if isinstance(target, dict) and not isinstance(target.get(index), dict | list):
+            target[index] = {}
+        target = target[index]
+    return None
+
+
+def yaml_value(raw: str) -> Any:
+    """The value of a command-line override: flow YAML with the strict rules of a spec."""
+    node = yaml.compose(raw, Loader=yaml.SafeLoader)
+    return None if node is None else _construct(node, (), Document(), {})
+
+
+def dotted(path: Sequence[str | int]) -> str:
+    """`("models", "lstm", "hidden")` -> `models.lstm.hidden`."""
+    return ".".join(str(part) for part in path)

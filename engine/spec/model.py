@@ -1,0 +1,285 @@
+"""The run spec as data: every key that the core understands, with its type, range and meaning.
+
+What a plugin understands (its options) is validated by the plugin's own `params`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from engine.data.calendar import Frequency
+
+Policy = Literal["error", "keep", "zero", "forward_fill", "interpolate"]
+PastPolicy = Literal["error", "keep", "zero", "forward_fill"]
+Count = Annotated[int, Field(ge=1)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
+
+
+class Use(BaseModel):
+    """A component by name; every other key is one of its own options."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, protected_namespaces=())
+
+    use: str = Field(description="name of an installed component, see `engine plugins list`")
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The component's own options."""
+        return dict(self.model_extra or {})
+
+
+class SourceUse(Use):
+    """A source of rows."""
+
+
+class FeatureUse(Use):
+    """A feature builder."""
+
+
+class MetricUse(Use):
+    """A metric with options."""
+
+    name: str | None = Field(None, description="name in the scores; default: the metric's")
+
+
+class ExecutorUse(Use):
+    """An executor of tasks."""
+
+
+class WriterUse(Use):
+    """A writer of results."""
+
+
+class ModelUse(Use):
+    """A model: the keys here are the engine's, the same for every model."""
+
+    target: Literal["none", "log1p"] = Field(
+        "none", description="transform of y before features are made and the model is fitted"
+    )
+    scale: Literal["none", "mean", "center", "standard"] = Field(
+        "none",
+        description="per-series scaling after `target`: divide by the mean absolute value, "
+        "subtract the mean, or both subtract the mean and divide by the standard deviation",
+    )
+    features: list[str] | None = Field(
+        None,
+        description="names or patterns (`calendar_*`) of the features it sees; default: all for "
+        "models of design rows, none for models of whole series",
+    )
+    covariates: list[str] | None = Field(
+        None, description="names or patterns of the covariates it sees; default: all"
+    )
+    strategy: Literal["direct", "recursive"] = Field(
+        "direct",
+        description="how a model of design rows makes many steps: one fit per bucket of steps, "
+        "or one fit for one step that is applied again and again",
+    )
+    buckets: list[Count] | None = Field(
+        None,
+        description="direct: last step of each bucket, ending in the horizon, e.g. [7, 14, 28]; "
+        "default: one bucket per step up to 7 steps, else 4 equal buckets",
+    )
+    window: Count | None = Field(
+        None, description="only the last so many periods before a cutoff are used for fitting"
+    )
+
+
+class Columns(_Section):
+    """Which column is what."""
+
+    unique_id: str | list[str] = Field(description="column or columns that identify a series")
+    ds: str = Field(description="time column: dates, datetimes or integers")
+    y: str = Field(description="target column")
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """Key columns."""
+        return (self.unique_id,) if isinstance(self.unique_id, str) else tuple(self.unique_id)
+
+
+class Covariates(_Section):
+    """Roles of further columns; what is not named here is not read."""
+
+    future: list[str] = Field(default=[], description="known ahead: price, promotion, holiday")
+    past: list[str] = Field(default=[], description="known up to the cutoff only")
+    static: list[str] = Field(default=[], description="constant per series")
+
+
+class MissingSpec(_Section):
+    """What happens to values that are not there; nothing is filled unless it is stated."""
+
+    y: Literal["error", "drop", "zero", "forward_fill", "interpolate"] = Field(
+        "error", description="`drop`: stays missing, is neither trained on nor scored"
+    )
+    future: Policy | dict[str, Policy] = Field("error", description="one policy, or one a column")
+    past: PastPolicy | dict[str, PastPolicy] = Field(
+        "keep", description="one policy, or one a column"
+    )
+    horizon: Literal["error", "forward_fill", "zero", "skip"] = Field(
+        "error",
+        description="future covariates of steps after the last date on which they are known; "
+        "`skip`: backtest only, no forecast beyond the data",
+    )
+    leading_zeros: Literal["keep", "drop"] = Field(
+        "keep", description="`drop`: a series begins at its first non-zero y"
+    )
+
+
+class SeriesSpec(_Section):
+    """Which series are forecast from a cutoff; the others are listed with the reason."""
+
+    min_history: Count = Field(1, description="observed values needed up to the cutoff")
+    stale_after: Count | None = Field(
+        None, description="periods without any observation before the cutoff after which a series "
+        "counts as ended"
+    )
+
+
+class DataSpec(_Section):
+    """Where the rows come from and what they mean."""
+
+    source: SourceUse
+    columns: Columns
+    freq: str | int = Field(description="1d, 1w, 1mo, 1q, 1y, 1h, 15min; an integer for integer time")
+    covariates: Covariates = Covariates()
+    missing: MissingSpec = MissingSpec()
+    series: SeriesSpec = SeriesSpec(min_history=1, stale_after=None)
+
+    @field_validator("freq")
+    @classmethod
+    def _frequency(cls, value: str | int) -> str | int:
+        Frequency.parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _roles_are_disjoint(self) -> DataSpec:
+        seen: dict[str, str] = {}
+        roles = [("columns.unique_id", k) for k in self.columns.keys]
+        roles += [("columns.ds", self.columns.ds), ("columns.y", self.columns.y)]
+        for role in ("future", "past", "static"):
+            roles += [(f"covariates.{role}", c) for c in getattr(self.covariates, role)]
+        for role, column in roles:
+            if column in seen:
+                raise ValueError(f"column {column!r} is both {seen[column]} and {role}")
+            seen[column] = role
+        reserved = {"unique_id", "ds", "y", "cutoff", "step", "model", "y_hat", "ahead", "series"}
+        for role, column in roles:
+            allowed = {"columns.unique_id": "unique_id", "columns.ds": "ds", "columns.y": "y"}
+            if column in reserved and allowed.get(role) != column and not role.startswith("columns.d"):
+                if role == "columns.y" and column not in ("unique_id", "ds"):
+                    continue
+                raise ValueError(
+                    f"{role} is named {column!r}, which the engine uses itself; rename it in the source"
+                )
+        return self
+
+
+class Backtest(_Section):
+    """Rolling-origin evaluation: `folds` cutoffs, the newest one as late as the data allow."""
+
+    folds: Count = Field(1, description="number of cutoffs")
+    step_size: Count | None = Field(
+        None, description="periods between cutoffs; default: the horizon"
+    )
+    window: Literal["expanding", "sliding"] = Field(
+        "expanding", description="fit on all of the past, or on the last `size` periods"
+    )
+    size: Count | None = Field(None, description="periods of a sliding window")
+    refit: bool = Field(True, description="fit again for every fold; false: fit on the first only")
+    calibration: int = Field(
+        1,
+        ge=0,
+        description="extra folds before the first, from which the quantiles of models without "
+        "their own are calibrated",
+    )
+
+    @model_validator(mode="after")
+    def _size_goes_with_sliding(self) -> Backtest:
+        if (self.window == "sliding") != (self.size is not None):
+            raise ValueError("`window: sliding` and `size:` go together")
+        return self
+
+
+class Evaluate(_Section):
+    """How forecasts are scored."""
+
+    metrics: list[str | MetricUse] = Field(min_length=1)
+    by: list[str] = Field(default=[], description="key or static columns, or `step`, to score by")
+    season: Count | None = Field(None, description="season of scaled errors; default: the frequency's")
+
+
+class Select(_Section):
+    """Which model makes the forecast."""
+
+    metric: str = Field(description="the metric that decides; a name of evaluate.metrics")
+    forecast: Literal["best", "all"] = Field(
+        "best", description="models that forecast beyond the data"
+    )
+
+
+class RunOptions(_Section):
+    """How tasks are run."""
+
+    executor: str | ExecutorUse | None = Field(
+        None, description="default: one after another in this process"
+    )
+    on_error: Literal["skip", "stop"] = Field(
+        "skip", description="`skip` records a failure and goes on; `stop` ends the run"
+    )
+    fallback: str | None = Field(
+        None, description="model of this spec whose forecast stands in where another one failed"
+    )
+
+
+class Expectation(_Section):
+    """A gate: what a model's score must be for the run to pass (exit code 6 if not)."""
+
+    model: str
+    metric: str
+    max: float | None = None
+    min: float | None = None
+    better_than: str | None = Field(None, description="a model that must score worse")
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Expectation:
+        if self.max is None and self.min is None and self.better_than is None:
+            raise ValueError("an expectation needs max, min or better_than")
+        return self
+
+
+class RunSpec(_Section):
+    """One run, from data to forecasts."""
+
+    version: Literal[1] = Field(description="version of the spec's format: 1")
+    name: Name = Field(description="name of the run; its folder is runs/<name>/")
+    seed: int = Field(0, ge=0, lt=2**32)
+    data: DataSpec
+    horizon: Count = Field(description="steps to forecast")
+    gap: int = Field(0, ge=0, description="periods skipped between cutoff and the first step")
+    quantiles: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        default=[0.1, 0.5, 0.9], description="quantiles of each forecast, between 0 and 1"
+    )
+    minimum: float | None = Field(
+        None, description="smallest possible value, e.g. 0 for demand; forecasts are clipped to it"
+    )
+    features: list[FeatureUse] = Field(default=[])
+    models: dict[Name, ModelUse] = Field(min_length=1)
+    backtest: Backtest = Backtest()
+    evaluate: Evaluate
+    select: Select | None = None
+    run: RunOptions = RunOptions()
+    write: list[WriterUse] = Field(default=[])
+    expect: list[Expectation] = Field(default=[])
+
+    @field_validator("quantiles")
+    @classmethod
+    def _increasing(cls, value: list[float]) -> list[float]:
+        if sorted(set(value)) != value:
+            raise ValueError("quantiles must be increasing and different from each other")
+        return value

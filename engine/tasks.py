@@ -1,0 +1,223 @@
+"""Runs one task: cut the history, transform, make features, fit, predict, check, write the result.
+
+This is the only code that hands data to a model, and it cuts at the cutoff first.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from engine.backtest import Task, eligible
+from engine.components import Component, Model
+from engine.contracts import Prediction, Report, Training
+from engine.data.forecast import forecast_frame, ordered_quantiles, quantile_column
+from engine.data.panel import Future, Panel
+from engine.errors import EngineError, PluginError, first_line
+from engine.features import panel_with_features, with_covariates
+from engine.future import future_of
+from engine.horizon import TabularModel, default_buckets
+from engine.registry import build
+from engine.spec.model import ModelUse, RunSpec
+from engine.transforms import target_transform
+from engine.workspace import Workspace, open_workspace
+
+FUNCTION = "engine.tasks:run_task"
+
+
+def run_task(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Run one task of a prepared workspace.
+
+    A model's own errors are caught and returned as `status: failed` with the reason; whatever is
+    written stays in the workspace. The result is plain data: name, status, seconds, failures
+    (`[cutoff, unique_id or null, reason]`), path of the forecasts.
+    """
+    task = Task.of(dict(plain))
+    started = time.perf_counter()
+    work = open_workspace(folder)
+    failures: list[list[Any]] = []
+    frames: list[pl.DataFrame] = []
+    status = "ok"
+    reason: EngineError | None = None
+    try:
+        frames = _fit_and_predict(work, task, failures, report)
+    except EngineError as error:
+        status, reason = "failed", error
+        failures.append([None, None, error.message])
+    except Exception as error:  # noqa: BLE001 - a model may raise anything; it is recorded
+        status = "failed"
+        failures.append([None, None, first_line(error)])
+    path = folder / "results" / (task.name.replace("/", "~") + ".arrow")
+    if frames:
+        pl.concat(frames).write_ipc(path)
+    return {
+        "name": task.name,
+        "status": "failed" if status == "failed" else ("partial" if failures else "ok"),
+        "exit_code": reason.exit_code if reason else 0,
+        "hint": reason.hint if reason else "",
+        "seconds": time.perf_counter() - started,
+        "failures": failures,
+        "path": str(path) if frames else None,
+    }
+
+
+def _fit_and_predict(
+    work: Workspace, task: Task, failures: list[list[Any]], report: Report
+) -> list[pl.DataFrame]:
+    spec, use = work.spec, work.spec.models[task.model]
+    model = _Wrapped(work, task, use)
+    train_panel, train_future = model.inputs(task.fit_cutoff)
+    if train_panel.n_series == 0:
+        return []
+    fitted = model.build().fit(
+        Training(
+            panel=train_panel,
+            horizon=spec.horizon,
+            gap=spec.gap,
+            quantiles=tuple(spec.quantiles),
+            season=train_panel.grid.freq.season,
+            seed=task.seed,
+            report=report,
+        )
+    )
+    frames = []
+    for cutoff in task.cutoffs:
+        history, future = (
+            (train_panel, train_future) if cutoff == task.fit_cutoff else model.inputs(cutoff)
+        )
+        if history.n_series == 0:
+            continue
+        prediction = fitted.predict(history, future)
+        prediction = _checked(prediction, history, future, spec, work.model_component(task.model))
+        ids = history.ids
+        failures += [[cutoff, ids[i], why] for i, why in sorted(prediction.failures.items())]
+        prediction = model.inverted(prediction, cutoff)
+        frame = forecast_frame(future, prediction, spec.quantiles, task.model, cutoff)
+        frames.append(_clipped(ordered_quantiles(frame), spec))
+    if task.save:
+        _save(work.folder, task, fitted)
+    return frames
+
+
+class _Wrapped:
+    """A model of the spec with the engine's part around it: cut, transform, features, strategy."""
+
+    def __init__(self, work: Workspace, task: Task, use: ModelUse) -> None:
+        self._work, self._task, self._use = work, task, use
+        self._component = work.model_component(task.model)
+        self._design = self._component.capabilities.input == "design"
+        self._plan = work.plan.matching(use.features if self._design or use.features else [])
+        self._raw: dict[int, tuple[Panel, Future]] = {}
+
+    def build(self) -> Any:
+        """The model, ready to fit; models of design rows get a horizon strategy."""
+        spec = self._work.spec
+        model = build(self._component, self._use.options)
+        if not self._design:
+            return model
+        direct = self._use.strategy == "direct"
+        buckets = self._use.buckets or default_buckets(spec.horizon)
+        return TabularModel(model, self._plan, buckets if direct else None, self._use.window)
+
+    def inputs(self, cutoff: int) -> tuple[Panel, Future]:
+        """History up to a cutoff and its known future, transformed, with features added."""
+        history, future = self._cut(cutoff)
+        transform = target_transform(
+            history, self._use.target, self._use.scale, self._task.model
+        )
+        history = transform.apply(history)
+        if self._design:
+            return history, future
+        if self._use.window is not None:
+            history = history.tail(self._use.window)
+        history, kept = with_covariates(history, future, self._use.covariates)
+        history, kept = panel_with_features(history, kept, self._plan)
+        assert kept is not None
+        return history, kept
+
+    def _cut(self, cutoff: int) -> tuple[Panel, Future]:
+        if cutoff not in self._raw:
+            self._raw = {cutoff: cut(self._work.panel, self._work.spec, cutoff, self._task.series)}
+        return self._raw[cutoff]
+
+    def inverted(self, prediction: Prediction, cutoff: int) -> Prediction:
+        """Back to the units of y."""
+        history, _ = self._cut(cutoff)
+        transform = target_transform(
+            history, self._use.target, self._use.scale, self._task.model
+        )
+        quantiles = prediction.quantiles
+        return replace(
+            prediction,
+            y_hat=transform.invert(prediction.y_hat),
+            quantiles=None if quantiles is None else transform.invert(quantiles),
+        )
+
+
+def cut(
+    panel: Panel, spec: RunSpec, cutoff: int, series: tuple[int, int] | None
+) -> tuple[Panel, Future]:
+    """The history of the eligible series up to a cutoff, and the future covariates after it."""
+    if series is not None:
+        panel = panel.select(np.arange(*series))
+    panel = panel.select(eligible(panel, cutoff, spec).index)
+    future = future_of(panel, cutoff, spec.gap, spec.horizon)
+    history = panel.until(cutoff)
+    if spec.backtest.size is not None:
+        history = history.tail(spec.backtest.size)
+    return history, future
+
+
+def _checked(
+    prediction: Prediction, history: Panel, future: Future, spec: RunSpec, component: Component
+) -> Prediction:
+    """Shapes and finiteness; a series with a non-finite forecast counts as failed."""
+    shape = (history.n_series, future.ahead_max)
+    if prediction.y_hat.shape != shape:
+        raise PluginError(
+            f"model {component.name!r} returned y_hat of shape {prediction.y_hat.shape}, not {shape}"
+        )
+    quantiles = prediction.quantiles
+    if quantiles is not None and quantiles.shape != (*shape, len(spec.quantiles)):
+        raise PluginError(
+            f"model {component.name!r} returned quantiles of shape {quantiles.shape}, "
+            f"not {(*shape, len(spec.quantiles))}"
+        )
+    if (
+        isinstance(component, Model)
+        and component.capabilities.quantiles
+        and quantiles is None
+        and len(prediction.failures) < history.n_series
+    ):
+        raise PluginError(f"model {component.name!r} declares quantiles but returned none")
+    wanted = prediction.y_hat[:, future.gap :]
+    bad = ~np.isfinite(wanted).all(axis=1)
+    if quantiles is not None:
+        bad |= ~np.isfinite(quantiles[:, future.gap :]).all(axis=(1, 2))
+    failures = dict(prediction.failures)
+    for i in np.flatnonzero(bad):
+        failures.setdefault(int(i), "the forecast is not finite")
+    return replace(prediction, failures=failures)
+
+
+def _clipped(frame: pl.DataFrame, spec: RunSpec) -> pl.DataFrame:
+    if spec.minimum is None:
+        return frame
+    columns = ["y_hat", *(quantile_column(q) for q in spec.quantiles)]
+    return frame.with_columns(pl.col(columns).clip(lower_bound=spec.minimum))
+
+
+def _save(folder: Path, task: Task, fitted: Any) -> None:
+    """Keep a final model and its tables; local models of many shards keep one folder a shard."""
+    part = "" if task.series is None else f"shard-{task.series[0]}"
+    target = folder / "models" / task.model / part
+    target.mkdir(parents=True, exist_ok=True)
+    fitted.save(target)
+    for name, table in fitted.tables().items():
+        table.write_parquet(target / f"{name}.parquet")

@@ -1,0 +1,115 @@
+"""What a task needs, as files in a folder: the panel, the spec, the feature plan's spec, the results.
+
+Any process that can read the folder can run any task; nothing depends on shared memory.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from engine.components import Model
+from engine.data.calendar import Frequency, TimeGrid
+from engine.data.panel import Panel, Roles
+from engine.features import FeaturePlan, add_cross_sections, feature_context, plan_features
+from engine.registry import Registry, build
+from engine.spec.model import RunSpec
+
+
+@dataclass(frozen=True)
+class Workspace:
+    """A run's data in memory: everything that is the same for all of its tasks."""
+
+    folder: Path
+    panel: Panel
+    spec: RunSpec
+    plan: FeaturePlan
+    registry: Registry
+
+    def model_component(self, name: str) -> Model:
+        """The installed component behind a model of the spec."""
+        component = self.registry.find("model", self.spec.models[name].use).component
+        assert isinstance(component, Model)
+        return component
+
+
+def plan_of(panel: Panel, spec: RunSpec, registry: Registry) -> FeaturePlan:
+    """The features of a spec on a panel."""
+    context = feature_context(panel, spec.horizon, spec.gap)
+    builders = []
+    for number, use in enumerate(spec.features, start=1):
+        component = registry.find("features", use.use).component
+        builders.append((f"features[{number}] {use.use}", build(component, use.options)))
+    return plan_features(builders, context)
+
+
+def prepare(
+    folder: Path, panel: Panel, spec: RunSpec, registry: Registry
+) -> Workspace:
+    """Plan the features, add cross-sectional columns, and write the folder that tasks read."""
+    plan = plan_of(panel, spec, registry)
+    panel = add_cross_sections(panel, plan.cross_sections)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results").mkdir(exist_ok=True)
+    panel.frame.write_ipc(folder / "panel.arrow", compression="uncompressed")
+    panel.series.write_ipc(folder / "series.arrow", compression="uncompressed")
+    np.save(folder / "offsets.npy", panel.offsets, allow_pickle=False)
+    np.save(folder / "starts.npy", panel.starts, allow_pickle=False)
+    roles = panel.roles
+    meta = {
+        "roles": [roles.keys, roles.future, roles.past, roles.static],
+        "freq": str(panel.grid.freq),
+        "phase": panel.grid.phase,
+        "end": panel.end,
+        "notes": panel.notes,
+        "fill": panel.fill,
+    }
+    (folder / "panel.json").write_text(json.dumps(meta))
+    (folder / "spec.json").write_text(spec.model_dump_json())
+    return Workspace(folder, panel, spec, plan, registry)
+
+
+@lru_cache(maxsize=1)
+def open_workspace(folder: Path) -> Workspace:
+    """Read a prepared folder; kept in memory, since a worker runs many tasks of one run."""
+    spec = RunSpec.model_validate_json((folder / "spec.json").read_text(), strict=True)
+    registry = Registry.discover()
+    panel = _read_panel(folder)
+    declared = replace(panel, roles=declared_roles(spec))
+    plan = plan_of(declared, spec, registry)
+    return Workspace(folder, panel, spec, plan, registry)
+
+
+def declared_roles(spec: RunSpec) -> Roles:
+    """The roles as the spec states them, before cross-sectional columns are added."""
+    covariates = spec.data.covariates
+    return Roles(
+        spec.data.columns.keys,
+        tuple(covariates.future),
+        tuple(covariates.past),
+        tuple(covariates.static),
+    )
+
+
+def _read_panel(folder: Path) -> Panel:
+    meta: dict[str, Any] = json.loads((folder / "panel.json").read_text())
+    frame = pl.read_ipc(folder / "panel.arrow", memory_map=True)
+    roles = Roles(*(tuple(part) for part in meta["roles"]))
+    grid = TimeGrid(Frequency.parse(meta["freq"]), frame.schema["ds"], int(meta["phase"]))
+    return Panel(
+        frame=frame,
+        series=pl.read_ipc(folder / "series.arrow", memory_map=True),
+        roles=roles,
+        grid=grid,
+        offsets=np.load(folder / "offsets.npy", allow_pickle=False),
+        starts=np.load(folder / "starts.npy", allow_pickle=False),
+        end=int(meta["end"]),
+        notes=tuple(meta["notes"]),
+        fill=meta["fill"],
+    )

@@ -1,0 +1,122 @@
+"""Lag features as expressions over the rows of one series, in order of time."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator
+
+import polars as pl
+
+from engine.contracts import Feature, FeatureContext, FeatureSet
+from engine.errors import DataError
+from engine_lags.params import LagsParams, Seasonal
+
+
+class Lags:
+    """Builds features of past values: read at the cutoff, or seasons before the target."""
+
+    def __init__(self, params: LagsParams) -> None:
+        self.params = params
+
+    def build(self, context: FeatureContext) -> FeatureSet:
+        """Name the features of every column; DataError for a column that is not one of numbers."""
+        features: list[Feature] = []
+        for column in self.params.names:
+            _check_column(column, context)
+            features.extend(self._features_of(column))
+        return FeatureSet(tuple(features))
+
+    def _features_of(self, column: str) -> Iterator[Feature]:
+        # Double precision: running sums of a window would drift in single precision.
+        value = pl.col(column).cast(pl.Float64)
+        name = f"lags_{column}"
+        for lag in self.params.lags:
+            yield Feature(f"{name}_{lag}", value.shift(lag), "history", lookback=lag)
+        for season in self.params.seasons:
+            yield from _seasonal_features(name, value, season, self.params.min_samples)
+        yield from self._rolling_features(name, value)
+        for alpha in self.params.ewm:
+            yield Feature(f"{name}_ewm_{alpha:g}", _smoothed(value, alpha), "history")
+        for window in self.params.zero_share:
+            zero = (value == 0).cast(pl.Float64)
+            share = zero.rolling_mean(window, min_samples=self.params.min_samples)
+            yield Feature(f"{name}_zero_share_{window}", share, "history", lookback=window - 1)
+        if self.params.since_last_sale:
+            yield Feature(f"{name}_since_sale", _since_positive(value), "history")
+        for newer, older in self.params.diff:
+            change = value.shift(newer) - value.shift(older)
+            yield Feature(
+                f"{name}_diff_{newer}_{older}", change, "history", lookback=max(newer, older)
+            )
+
+    def _rolling_features(self, name: str, value: pl.Expr) -> Iterator[Feature]:
+        rolling, samples = self.params.rolling, self.params.min_samples
+        methods = {
+            "mean": value.rolling_mean,
+            "std": value.rolling_std,
+            "min": value.rolling_min,
+            "max": value.rolling_max,
+            "median": value.rolling_median,
+            "sum": value.rolling_sum,
+        }
+        for statistic, method in methods.items():
+            for window in getattr(rolling, statistic):
+                expr = method(window, min_samples=samples)
+                yield Feature(f"{name}_{statistic}_{window}", expr, "history", lookback=window - 1)
+        for level, windows in rolling.quantile.items():
+            for window in windows:
+                expr = value.rolling_quantile(
+                    level, interpolation="linear", window_size=window, min_samples=samples
+                )
+                yield Feature(f"{name}_q{level:g}_{window}", expr, "history", lookback=window - 1)
+
+
+def _seasonal_features(
+    name: str, value: pl.Expr, season: Seasonal, min_samples: int
+) -> Iterator[Feature]:
+    """Read by the engine one season (or more, until it is known) before the target date."""
+    period, label = season.period, f"{name}_season_{season.period}"
+    lags = [value.shift((j - 1) * period) for j in range(1, season.count + 1)]
+    reach = (season.count - 1) * period
+    for j, expr in enumerate(lags, start=1):
+        yield Feature(f"{label}_{j}", expr, "aligned", lookback=(j - 1) * period, season=period)
+    if season.mean:
+        mean = pl.mean_horizontal(lags)
+        yield Feature(f"{label}_mean", mean, "aligned", lookback=reach, season=period)
+    for window in season.windows:
+        # The window ends at the row that is read: a centered one could reach past the cutoff.
+        expr = value.rolling_mean(window, min_samples=min_samples)
+        yield Feature(f"{label}_mean_{window}", expr, "aligned", lookback=window - 1, season=period)
+
+
+def _smoothed(value: pl.Expr, alpha: float) -> pl.Expr:
+    """Exponentially weighted mean, sum of (1 - alpha)^age y / sum of (1 - alpha)^age.
+
+    Age is counted in steps of time, so that a value before a gap has grown old by its length; a
+    missing observation repeats the last mean.
+    """
+    return value.ewm_mean(alpha=alpha, adjust=True, ignore_nulls=False).forward_fill()
+
+
+def _since_positive(value: pl.Expr) -> pl.Expr:
+    """Steps since the last value above zero; missing before the first one."""
+    step = pl.int_range(pl.len(), dtype=pl.Int32)
+    return step - pl.when(value > 0).then(step).forward_fill()
+
+
+def _check_column(column: str, context: FeatureContext) -> None:
+    offered = ("y", *context.roles.covariates)
+    if column not in offered:
+        close = difflib.get_close_matches(column, offered, n=1)
+        advice = f"did you mean {close[0]!r}? " if close else ""
+        known = column in (*context.roles.keys, *context.roles.static)
+        what = "does not change over time" if known else "is not declared"
+        raise DataError(
+            f"lags: column {column!r} {what}", hint=f"{advice}columns: {', '.join(offered)}"
+        )
+    dtype = context.dtypes[column]
+    if not (dtype.is_numeric() or dtype == pl.Boolean):
+        raise DataError(
+            f"lags: column {column!r} has type {dtype}, not a number",
+            hint="lags are made of numbers; encode categories with static: {covariates: [...]}",
+        )

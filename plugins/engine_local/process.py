@@ -1,0 +1,170 @@
+"""Tasks in several fresh processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing.context import SpawnContext, SpawnProcess
+from multiprocessing.queues import SimpleQueue
+from pathlib import Path
+from typing import Any
+
+from engine.contracts import Report
+from engine.errors import EngineError, first_line
+from engine_local import worker
+from engine_local.call import Outcome, failed, name_of
+from engine_local.params import ProcessParams
+
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "POLARS_MAX_THREADS",
+)
+_POLL_SECONDS = 0.1
+_NAMED = 5
+
+Result = Mapping[str, Any]
+Events = SimpleQueue[tuple[str, dict[str, Any]]]
+
+
+class _Context(SpawnContext):
+    """Spawned processes, remembered so that they can be ended at once.
+
+    Spawned, not forked: JAX and Polars keep threads, which do not survive a fork.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.started: list[SpawnProcess] = []
+
+    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
+        process = SpawnProcess(*args, **kwargs)
+        self.started.append(process)
+        return process
+
+
+class ProcessExecutor:
+    """The executor `process`."""
+
+    def __init__(self, params: ProcessParams) -> None:
+        self.params = params
+
+    def map(
+        self,
+        function: str,
+        folder: Path,
+        tasks: Sequence[Mapping[str, Any]],
+        report: Report,
+    ) -> Iterator[Result]:
+        """Yield results as they finish; all events of a task are reported before its result.
+
+        EngineError naming the task if one raises, or the unfinished tasks if a process dies. On
+        any error, on an interrupt, and when the iterator is closed early, the processes are ended.
+        """
+        if not tasks:
+            return
+        context = _Context()
+        events: Events = context.SimpleQueue()
+        pool = ProcessPoolExecutor(
+            max_workers=self.workers(len(tasks)),
+            mp_context=context,
+            initializer=worker.begin,
+            initargs=(events,),
+        )
+        try:
+            with _environment(self.params.threads), _interrupts_held_back():
+                # Every process starts within these calls, and so in this environment.
+                running = {
+                    pool.submit(worker.run, function, folder, dict(task)): name_of(task, number)
+                    for number, task in enumerate(tasks)
+                }
+            yield from _results(running, events, report)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in context.started:
+                if process.pid is not None:
+                    process.terminate()
+            raise
+        finally:
+            pool.shutdown(wait=True)
+            events.close()
+
+    def workers(self, tasks: int) -> int:
+        """Processes for this many tasks."""
+        wanted = self.params.workers
+        return min(_processors() if wanted == "auto" else wanted, tasks)
+
+
+def _results(
+    running: dict[Future[Outcome], str], events: Events, report: Report
+) -> Iterator[Result]:
+    while running:
+        done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+        while not events.empty():
+            report(*events.get())
+        # Whole results first: when a process dies, tasks that finished just before still count.
+        for future in sorted(done, key=lambda f: isinstance(f.exception(), BrokenProcessPool)):
+            error = future.exception()
+            if isinstance(error, BrokenProcessPool):
+                raise _died(list(running.values())) from error
+            name = running.pop(future)
+            if error is not None:
+                raise failed(name, first_line(error)) from error
+            outcome = future.result()
+            if outcome.result is None:
+                raise failed(name, outcome.error, outcome.trace)
+            yield outcome.result
+
+
+def _died(unfinished: list[str]) -> EngineError:
+    shown = ", ".join(repr(name) for name in unfinished[:_NAMED])
+    more = len(unfinished) - _NAMED
+    return EngineError(
+        f"a worker process died; unfinished tasks: {shown}{f' and {more} more' if more > 0 else ''}",
+        hint="most often the memory was used up: run with fewer workers, e.g. "
+        "run: {executor: {use: process, workers: 2}}",
+    )
+
+
+def _processors() -> int:
+    """Processors that this process may use, which a container can limit."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+@contextmanager
+def _environment(threads: int) -> Iterator[None]:
+    """The number of threads, where numeric libraries look for it when they are first imported."""
+    before = {name: os.environ.get(name) for name in _THREADS}
+    os.environ.update(dict.fromkeys(_THREADS, str(threads)))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back while processes start, so that they begin life deaf to it.
+
+    The terminal sends the signal to all of them; only the parent shall act on it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,249 @@
+"""Fitting, forecasting, saving and loading the LSTM."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors.numpy import load_file, save_file
+
+from engine.contracts import Prediction, Training
+from engine.data.panel import Future, Panel
+from engine.errors import DataError
+from engine_lstm import training
+from engine_lstm.data import Encoding, encode, encode_future, encoding_from_json, learn_encoding
+from engine_lstm.network import NetworkShape, quantiles_of
+from engine_lstm.params import LstmParams
+from engine_lstm.sampling import SERIES_MULTIPLE, Bounds, StretchSize, to_device
+from engine_lstm.training import Inputs, Plan, Trained, Weights
+
+_FORMAT = 1
+_CHUNK = 4096
+_FEWEST_BATCHES, _MOST_BATCHES = 50, 400
+
+
+class Lstm:
+    """A global encoder-decoder LSTM, trained on forking sequences of all series.
+
+    Text covariates that change over time are not used; categories of series (keys, statics) are.
+    """
+
+    def __init__(self, params: LstmParams) -> None:
+        self.params = params
+
+    def fit(self, train: Training) -> FittedLstm:
+        """Fit on the panel; a DataError if no series is long enough to learn from."""
+        params, panel = self.params, train.panel
+        steps = train.gap + train.horizon
+        encoding = learn_encoding(
+            panel,
+            span=params.context,
+            season=max(train.season, 1),
+            season_terms=params.season_terms,
+            static_keys=params.static_keys,
+        )
+        arrays = encode(panel, encoding)
+        time = arrays.y.shape[1]
+        if not (arrays.seen.sum(axis=1) > 1).any():
+            raise DataError(
+                f"lstm: none of the {panel.n_series} series has two observed values of y",
+                hint="begin the backtest later, or use a model that needs no training",
+            )
+        data = to_device(arrays, params.context, steps)
+        last = data.y.shape[1] - steps - 1
+        plan = self._plan(train, encoding, int(arrays.seen.sum()))
+        held = _held_out(time, steps, train.horizon, params.validation, plan.size.origins)
+        everything = _bounds(0, last - 1, last)
+        learn, check = everything, None
+        if held:
+            first = last - steps - held + 1
+            learn, check = _bounds(0, first - 1, first), _bounds(first, last - steps, last)
+        follow = {"seed": train.seed, "patience": params.patience, "report": train.report}
+        trained = training.train(plan, data, learn, check, **follow)
+        curve = _curve(trained)
+        if held and params.refit_all:
+            again = Plan(**{**plan.__dict__, "epochs": trained.best_epoch})
+            trained = training.train(again, data, everything, None, **follow)
+        return FittedLstm(
+            plan.network, encoding, params.context, train.quantiles, trained.weights, curve
+        )
+
+    def _plan(self, train: Training, encoding: Encoding, observed: int) -> Plan:
+        params = self.params
+        levels = tuple(len(known) + 1 for _, known in encoding.categories)
+        widths = tuple(params.embedding or _width(count) for count in levels)
+        origins = params.context - (params.warm_up or params.context // 2)
+        automatic = -(-observed // (params.batch * origins))
+        network = NetworkShape(
+            hidden=params.hidden,
+            layers=params.layers,
+            decoder_hidden=params.decoder_hidden,
+            dropout=params.dropout,
+            steps=train.gap + train.horizon,
+            quantiles=tuple(sorted({*train.quantiles, 0.5})),
+            has_point=params.loss != "quantile",
+            levels=levels,
+            embeddings=widths,
+        )
+        return Plan(
+            network=network,
+            size=StretchSize(params.context, origins, network.steps),
+            loss=params.loss,
+            batch=params.batch,
+            batches=params.batches_per_epoch
+            or min(max(_round(automatic), _FEWEST_BATCHES), _MOST_BATCHES),
+            epochs=params.epochs,
+            learning_rate=params.learning_rate,
+            weight_decay=params.weight_decay,
+            clip=params.clip,
+        )
+
+    @staticmethod
+    def load(folder: Path) -> FittedLstm:
+        """Read what `FittedLstm.save` wrote."""
+        return FittedLstm.load(folder)
+
+
+@dataclass(frozen=True)
+class FittedLstm:
+    """A trained network with the statistics of its training panel.
+
+    quantiles: the asked ones, in the asked order; the network has 0.5 besides.
+    """
+
+    shape: NetworkShape
+    encoding: Encoding
+    context: int
+    quantiles: tuple[float, ...]
+    weights: Weights
+    curve: pl.DataFrame
+
+    def predict(self, history: Panel, future: Future) -> Prediction:
+        """Forecast every row of `future`: (series, gap + horizon[, quantile]); always finite.
+
+        A DataError if `future` has another number of steps than the model was trained for.
+        """
+        if future.ahead_max != self.shape.steps:
+            raise DataError(
+                f"lstm: asked for {future.ahead_max} steps (gap {future.gap} + horizon "
+                f"{future.horizon}), but trained for {self.shape.steps}",
+                hint="train the model with this horizon and gap",
+            )
+        arrays = encode(history, self.encoding)
+        ahead = encode_future(future, history.end, self.encoding)
+        own = _last_dates(arrays.own, self.context)
+        known = np.concatenate([_last_dates(arrays.known, self.context), ahead], axis=1)
+        outputs = self._outputs(Inputs(own, known, arrays.numbers, arrays.codes))
+        level = arrays.level[:, -1, None].astype(np.float64)
+        scale = arrays.scale[:, -1, None].astype(np.float64)
+        levels = self.shape.quantiles
+        ordered = np.asarray(quantiles_of(jnp.asarray(outputs), levels), dtype=np.float64)
+        y_hat = outputs[..., -1] if self.shape.has_point else ordered[..., levels.index(0.5)]
+        chosen = ordered[..., [levels.index(q) for q in self.quantiles]]
+        quantiles = level[..., None] + scale[..., None] * chosen if self.quantiles else None
+        return Prediction(level + scale * y_hat, quantiles)
+
+    def _outputs(self, inputs: Inputs) -> npt.NDArray[np.float32]:
+        """Outputs of the network in chunks of one padded size, so that one compilation serves."""
+        n_series = inputs.own.shape[0]
+        size = min(-(-n_series // SERIES_MULTIPLE) * SERIES_MULTIPLE, _CHUNK)
+        parts = []
+        for begin in range(0, n_series, size):
+            count = min(size, n_series - begin)
+            chunk = Inputs(*(_padded(a[begin : begin + count], size) for a in inputs))
+            outputs = training.forecast(self.shape, self.weights, chunk)
+            parts.append(np.asarray(outputs)[:count])
+        return np.concatenate(parts)
+
+    def tables(self) -> Mapping[str, pl.DataFrame]:
+        """`learning_curve`: epoch, train_loss, validation_loss (null without validation)."""
+        return {"learning_curve": self.curve}
+
+    def save(self, folder: Path) -> None:
+        """Write `model.json`, `weights.safetensors` and `learning_curve.parquet`."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        flat = {k: np.ascontiguousarray(v) for k, v in flatten_dict(self.weights, sep="/").items()}
+        save_file(flat, folder / "weights.safetensors")
+        about = {
+            "format": _FORMAT,
+            "shape": asdict(self.shape),
+            "encoding": asdict(self.encoding),
+            "context": self.context,
+            "quantiles": self.quantiles,
+        }
+        text = json.dumps(about, indent=1, ensure_ascii=False)
+        (folder / "model.json").write_text(text, encoding="utf-8")
+        self.curve.write_parquet(folder / "learning_curve.parquet")
+
+    @classmethod
+    def load(cls, folder: Path) -> FittedLstm:
+        """Read what `save` wrote; a DataError for a folder of another version."""
+        folder = Path(folder)
+        about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        if about.get("format") != _FORMAT:
+            raise DataError(
+                f"{folder}: an lstm of format {about.get('format')}, this version reads {_FORMAT}",
+                hint="train the model again with this version",
+            )
+        shape = {k: tuple(v) if isinstance(v, list) else v for k, v in about["shape"].items()}
+        flat = load_file(folder / "weights.safetensors")
+        return cls(
+            shape=NetworkShape(**shape),
+            encoding=encoding_from_json(about["encoding"]),
+            context=about["context"],
+            quantiles=tuple(about["quantiles"]),
+            weights=unflatten_dict({k: jnp.asarray(v) for k, v in flat.items()}, sep="/"),
+            curve=pl.read_parquet(folder / "learning_curve.parquet"),
+        )
+
+
+def _held_out(time: int, steps: int, horizon: int, asked: int | None, origins: int) -> int:
+    """Cutoffs kept for validation: fewer, or none, if less than half of the dates would be left."""
+    held = min(horizon if asked is None else asked, origins)
+    return max(min(held, time // 2 - steps), 0)
+
+
+def _bounds(first_origin: int, last_origin: int, last_target: int) -> Bounds:
+    return Bounds(*(jnp.asarray(v, jnp.int32) for v in (first_origin, last_origin, last_target)))
+
+
+def _last_dates(values: npt.NDArray[Any], context: int) -> npt.NDArray[Any]:
+    """The last `context` dates of (series, time, channel), zeros in front of a short history."""
+    recent = values[:, -context:]
+    return np.pad(recent, [(0, 0), (context - recent.shape[1], 0), (0, 0)])
+
+
+def _padded(values: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
+    """Empty series at the end, up to `size` of them."""
+    return np.pad(values, [(0, size - len(values))] + [(0, 0)] * (values.ndim - 1))
+
+
+def _width(levels: int) -> int:
+    """Usual width of an embedding: small, growing slowly with the number of categories."""
+    return min(16, 1 + round(1.6 * levels**0.56 / 2))
+
+
+def _round(batches: int) -> int:
+    """Batches in steps of an eighth, so that a slightly longer fold has the same number."""
+    unit = max(2 ** (batches.bit_length() - 3), 1)
+    return -(-batches // unit) * unit
+
+
+def _curve(trained: Trained) -> pl.DataFrame:
+    return pl.DataFrame(
+        {
+            "epoch": range(1, len(trained.train_loss) + 1),
+            "train_loss": trained.train_loss,
+            "validation_loss": trained.validation_loss,
+        },
+        schema={"epoch": pl.Int32, "train_loss": pl.Float64, "validation_loss": pl.Float64},
+    )

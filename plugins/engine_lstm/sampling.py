@@ -1,0 +1,143 @@
+"""Training arrays on the device, and the stretches of series that are drawn from them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import Array
+
+from engine_lstm.data import Arrays
+from engine_lstm.network import fork
+
+TIME_MULTIPLE = 64
+SERIES_MULTIPLE = 64
+
+_LARGEST = 50.0  # usual distances from the level; more would let one date rule a squared error
+
+
+class DeviceData(NamedTuple):
+    """A training panel, padded so that panels of about the same size share compiled functions.
+
+    own, known: (series, time, channel); y, seen, level, scale: (series, time); numbers, codes:
+    (series, n). The last observed date is at `time - steps - 1`. begin: (series,) first row.
+    """
+
+    own: Array
+    known: Array
+    y: Array
+    seen: Array
+    level: Array
+    scale: Array
+    numbers: Array
+    codes: Array
+    begin: Array
+
+
+class Bounds(NamedTuple):
+    """Positions in padded time, both ends included: which cutoffs and targets count."""
+
+    first_origin: Array
+    last_origin: Array
+    last_target: Array
+
+
+class StretchSize(NamedTuple):
+    """Dates that the encoder reads, how many of them (the last) are cutoffs, steps of each."""
+
+    context: int
+    origins: int
+    steps: int
+
+
+class Stretch(NamedTuple):
+    """A minibatch: inputs of the network, and target and weight (batch, origins, steps)."""
+
+    own: Array
+    known: Array
+    numbers: Array
+    codes: Array
+    target: Array
+    weight: Array
+
+
+def to_device(arrays: Arrays, context: int, steps: int) -> DeviceData:
+    """Pad with `context` and more dates in front, `steps` behind, and empty series at the end."""
+    n_series, time = arrays.y.shape
+    total = _round_up(context + time + steps, TIME_MULTIPLE)
+    front = total - time - steps
+    more = _round_up(n_series, SERIES_MULTIPLE) - n_series
+
+    def over_time(values: npt.NDArray[Any]) -> Array:
+        rest = [(0, 0)] * (values.ndim - 2)
+        return jnp.asarray(np.pad(values, [(0, more), (front, steps), *rest]))
+
+    def over_series(values: npt.NDArray[Any]) -> Array:
+        return jnp.asarray(np.pad(values, [(0, more), (0, 0)]))
+
+    begin = np.pad(arrays.first + front, (0, more), constant_values=total).astype(np.int32)
+    return DeviceData(
+        own=over_time(arrays.own),
+        known=over_time(arrays.known),
+        y=over_time(arrays.y),
+        seen=over_time(arrays.seen),
+        level=over_time(arrays.level),
+        scale=over_time(arrays.scale),
+        numbers=over_series(arrays.numbers),
+        codes=over_series(arrays.codes),
+        begin=jnp.asarray(begin),
+    )
+
+
+def draw(
+    key: Array, data: DeviceData, last_origin: Array, batch: int, origins: int
+) -> tuple[Array, Array]:
+    """Series and last origins (batch,) of stretches, every origin of the panel about as likely.
+
+    Ends run past the last origin by half a stretch and are then held back to it: otherwise the
+    newest dates, the ones most like the future, would be in few stretches.
+    """
+    lowest = jnp.minimum(data.begin + origins - 1, last_origin)
+    count = jnp.where(data.begin <= last_origin, last_origin + origins // 2 - lowest + 1, 0)
+    upto = jnp.cumsum(count)
+    pick = jax.random.randint(key, (batch,), 0, upto[-1])
+    series = jnp.searchsorted(upto, pick, side="right")
+    ends = lowest[series] + pick - (upto[series] - count[series])
+    return series, jnp.minimum(ends, last_origin)
+
+
+def cut(data: DeviceData, series: Array, ends: Array, bounds: Bounds, size: StretchSize) -> Stretch:
+    """Stretches of dates up to `ends`, with the targets of their last `origins` dates."""
+    context, origins, steps = size
+    past = ends[:, None] - context + 1 + jnp.arange(context)
+    around = ends[:, None] - context + 1 + jnp.arange(context + steps)
+    row = series[:, None]
+    origin, target = past[:, context - origins :], around[:, context - origins + 1 :]
+    scale = data.scale[row, origin]
+    usable = (
+        (scale > 0)
+        & (origin >= data.begin[row])
+        & (origin >= bounds.first_origin)
+        & (origin <= bounds.last_origin)
+    )
+    countable = data.seen[row, target] & (target <= bounds.last_target)
+    y = fork(data.y[row, target][..., None], origins, steps)[..., 0]
+    weight = fork(countable[..., None], origins, steps)[..., 0] & usable[..., None]
+    safe = jnp.where(scale > 0, scale, 1.0)[..., None]
+    z = (y - data.level[row, origin][..., None]) / safe
+    z = jnp.clip(z, -_LARGEST, _LARGEST)
+    return Stretch(
+        own=data.own[row, past],
+        known=data.known[row, around],
+        numbers=data.numbers[series],
+        codes=data.codes[series],
+        target=jnp.where(weight, z, 0.0),
+        weight=weight.astype(jnp.float32),
+    )
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple
