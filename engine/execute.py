@@ -1,0 +1,122 @@
+"""Runs tasks through the spec's executor and gathers their forecasts and failures."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import polars as pl
+
+from engine.backtest import Task
+from engine.contracts import TaskExecutor
+from engine.data.forecast import quantile_column
+from engine.errors import EngineError
+from engine.observers import Observers
+from engine.registry import build
+from engine.spec.validate import executor_use
+from engine.tasks import FUNCTION, run_task
+from engine.workspace import Workspace
+
+FAILURE_SCHEMA = {
+    "kind": pl.String,
+    "model": pl.String,
+    "cutoff": pl.Int64,
+    "unique_id": pl.String,
+    "reason": pl.String,
+    "fallback": pl.String,
+}
+
+
+class TaskFailed(EngineError):
+    """A task failed and the spec says `on_error: stop`."""
+
+
+@dataclass
+class Execution:
+    """Results of tasks as they come in: `results` as plain data, in order of completion."""
+
+    tasks: list[Task] = field(default_factory=list)
+    results: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def forecasts(self, work: Workspace) -> pl.DataFrame:
+        """Forecast rows of all finished tasks, sorted by model, cutoff, series and step."""
+        paths = [str(r["path"]) for r in self.results if r["path"]]
+        if not paths:
+            return empty_forecasts(work)
+        frame = pl.concat([pl.read_ipc(path, memory_map=False) for path in sorted(paths)])
+        return frame.sort("model", "cutoff", "unique_id", "step")
+
+    def failures(self) -> pl.DataFrame:
+        """One row a failure; a null `unique_id` means every series of the task."""
+        tasks = {task.name: task for task in self.tasks}
+        rows = [
+            ("failed", tasks[r["name"]].model, cutoff if cutoff is not None else fit, uid, why, None)
+            for r in self.results
+            for cutoff, uid, why in r["failures"]
+            for fit in (tasks[r["name"]].cutoffs if cutoff is None else [cutoff])
+        ]
+        return pl.DataFrame(rows, schema=FAILURE_SCHEMA, orient="row")
+
+    def records(self) -> list[dict[str, Any]]:
+        """Seconds and status per task, by name, for the manifest."""
+        keys = ("name", "status", "seconds")
+        rows = [{key: result[key] for key in keys} for result in self.results]
+        return sorted(
+            ({**row, "seconds": round(row["seconds"], 3)} for row in rows), key=lambda r: r["name"]
+        )
+
+
+def empty_forecasts(work: Workspace) -> pl.DataFrame:
+    """A forecast table without rows."""
+    quantiles = {quantile_column(q): pl.Float64 for q in work.spec.quantiles}
+    return pl.DataFrame(
+        schema={
+            "unique_id": work.panel.frame.schema["unique_id"],
+            "ds": work.panel.frame.schema["ds"],
+            "cutoff": pl.Int64,
+            "step": pl.Int32,
+            "model": pl.String,
+            "y_hat": pl.Float64,
+            **quantiles,
+        }
+    )
+
+
+def execute(
+    work: Workspace, tasks: Sequence[Task], observers: Observers, into: Execution
+) -> Execution:
+    """Run tasks; results gather in `into`, which holds what was finished if this is interrupted."""
+    into.tasks += tasks
+    by_name = {task.name: task for task in tasks}
+    observers.event("tasks", {"count": len(tasks), "models": sorted({t.model for t in tasks})})
+    for task in tasks:
+        observers.hook("engine_task_start", task=task.plain())
+    for result in _results(work, tasks, observers):
+        task = by_name[result["name"]]
+        into.results.append(result)
+        summary = {k: result[k] for k in ("name", "status", "seconds")}
+        summary["failures"] = len(result["failures"])
+        observers.event("task_end", {"model": task.model, "kind": task.kind, **summary})
+        observers.hook("engine_task_end", task=task.plain(), result=dict(result))
+        if result["status"] != "ok" and work.spec.run.on_error == "stop":
+            cutoff, uid, reason = result["failures"][0]
+            where = f" for series {uid}" if uid else ""
+            failed = TaskFailed(f"task {result['name']} failed{where}: {reason}",
+                                hint=result["hint"] or "use `on_error: skip` to record it and go on")  # fmt: skip
+            failed.exit_code = result["exit_code"] or failed.exit_code
+            raise failed
+    return into
+
+
+def _results(
+    work: Workspace, tasks: Sequence[Task], observers: Observers
+) -> Iterable[Mapping[str, Any]]:
+    use = executor_use(work.spec)
+    if use is None:
+        for task in tasks:
+            yield run_task(work.folder, task.plain(), observers.event)
+        return
+    component = work.registry.find("executor", use.use).component
+    executor: TaskExecutor = build(component, use.options)
+    yield from executor.map(FUNCTION, work.folder, [t.plain() for t in tasks], observers.event)

@@ -1,0 +1,81 @@
+"""The spec's data section -> a checked panel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from engine.contracts import DataSource, SourceContext
+from engine.data.build import Missing, build_panel
+from engine.data.calendar import Frequency
+from engine.data.panel import Panel, Roles
+from engine.errors import DataError, EngineError, first_line
+from engine.registry import Registry, build
+from engine.spec.model import MissingSpec, RunSpec
+
+
+def open_source(spec: RunSpec, registry: Registry, base: Path) -> DataSource:
+    """The spec's source, ready to scan; relative paths start from `base`."""
+    use = spec.data.source
+    component = registry.find("source", use.use).component
+    source: DataSource = build(component, use.options, SourceContext(spec.seed, base))
+    return source
+
+
+def read_panel(spec: RunSpec, source: DataSource) -> Panel:
+    """Read, check and regularise the rows of a source; every fault of the data is a `DataError`."""
+    data = spec.data
+    try:
+        return build_panel(
+            source.scan(),
+            roles=declared_roles(spec),
+            ds=data.columns.ds,
+            y=data.columns.y,
+            freq=Frequency.parse(data.freq),
+            missing=missing_policies(spec),
+            ahead=spec.gap + spec.horizon,
+        )
+    except EngineError:
+        raise
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(
+            f"source {data.source.use!r} cannot be read: {first_line(error)}",
+            hint="check its options with `engine plugins show " + data.source.use + "`",
+        ) from error
+
+
+def declared_roles(spec: RunSpec) -> Roles:
+    """The roles as the spec states them."""
+    covariates = spec.data.covariates
+    return Roles(
+        spec.data.columns.keys,
+        tuple(covariates.future),
+        tuple(covariates.past),
+        tuple(covariates.static),
+    )
+
+
+def missing_policies(spec: RunSpec) -> Missing:
+    """The spec's policies, spread over the columns that they are for."""
+    rules = spec.data.missing
+    return Missing(
+        y=rules.y,
+        columns=_by_column(spec, rules),
+        horizon=rules.horizon,
+        leading_zeros=rules.leading_zeros,
+    )
+
+
+def _by_column(spec: RunSpec, rules: MissingSpec) -> Mapping[str, str]:
+    policies: dict[str, str] = {}
+    for policy, columns in (
+        (rules.future, spec.data.covariates.future),
+        (rules.past, spec.data.covariates.past),
+    ):
+        if isinstance(policy, dict):
+            policies.update(policy)
+        else:
+            policies.update(dict.fromkeys(columns, policy))
+    return policies
