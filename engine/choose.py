@@ -85,8 +85,13 @@ def gate(scores: Scores, expectations: list[Expectation]) -> list[dict[str, Any]
             shown = "none" if other is None else f"{other:.6g}"
             rules.append((f"better than {expected.better_than} ({shown})", holds))
         rows += [
-            {"model": expected.model, "metric": expected.metric, "expected": rule, "value": value,
-             "holds": holds}  # fmt: skip
+            {
+                "model": expected.model,
+                "metric": expected.metric,
+                "expected": rule,
+                "value": value,
+                "holds": holds,
+            }
             for rule, holds in rules
         ]
     return rows

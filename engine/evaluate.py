@@ -64,14 +64,16 @@ def evaluate(
     metrics = build_metrics(spec, registry)
     scores, series = [], []
     for name, metric in metrics.items():
-        if hasattr(metric, "terms"):
+        if is_row_metric(metric):
             sums = _sums(rows, metric, columns, panel, segments)
             scores.append(_pooled(sums, metric, name, segments))
             series.append(_per_series(sums, metric, name))
         else:
             data = MetricData(rows.drop(segments), panel, columns, base)
-            counted = metric.score(data).with_columns(
-                metric=pl.lit(name), rows=pl.lit(None, dtype=pl.UInt32)
+            counted = (
+                cast(PanelMetric, metric)
+                .score(data)
+                .with_columns(metric=pl.lit(name), rows=pl.lit(None, dtype=pl.UInt32))
             )
             scores.append(counted.select(_SCORE_COLUMNS))
     order = {name: i for i, name in enumerate(metrics)}
@@ -93,7 +95,17 @@ def evaluate(
 
 
 _SCORE_COLUMNS = ["model", "metric", "cutoff", "segment", "value", "rows"]
-_SERIES_SCHEMA = {"model": pl.String, "metric": pl.String, "unique_id": pl.String, "value": pl.Float64}
+_SERIES_SCHEMA = {
+    "model": pl.String,
+    "metric": pl.String,
+    "unique_id": pl.String,
+    "value": pl.Float64,
+}
+
+
+def is_row_metric(metric: RowMetric | PanelMetric) -> TypeGuard[RowMetric]:
+    """Whether a metric is made of sums over rows."""
+    return hasattr(metric, "terms")
 
 
 def _with_segments(
@@ -101,7 +113,9 @@ def _with_segments(
 ) -> tuple[pl.DataFrame, list[str]]:
     """Add a column `by:<name>` for every segmentation asked for."""
     named = [c for c in spec.evaluate.by if c != "step"]
-    table = panel.series.select("unique_id", *(pl.col(c).cast(pl.String).alias(f"by:{c}") for c in named))
+    table = panel.series.select(
+        "unique_id", *(pl.col(c).cast(pl.String).alias(f"by:{c}") for c in named)
+    )
     rows = rows.join(table, on="unique_id", how="left", maintain_order="left")
     if "step" in spec.evaluate.by:
         rows = rows.with_columns(pl.col("step").cast(pl.String).alias("by:step"))
@@ -202,7 +216,9 @@ def coverage_of_rows(scores: Scores) -> dict[str, float]:
 
 def wide(scores: Scores, models: Sequence[str]) -> list[dict[str, Any]]:
     """One plain row a model with its headline values, in the order of the spec."""
-    table = {(m, k): v for m, k, v in scores.headline().select("model", "metric", "value").iter_rows()}
+    table = {
+        (m, k): v for m, k, v in scores.headline().select("model", "metric", "value").iter_rows()
+    }
     metrics = list(scores.units)
     return [{"model": m, **{k: table.get((m, k)) for k in metrics}} for m in models]
 
@@ -210,5 +226,3 @@ def wide(scores: Scores, models: Sequence[str]) -> list[dict[str, Any]]:
 def is_better(a: float, b: float, better: str) -> bool:
     """Whether score `a` beats score `b`."""
     return a > b if better == "higher" else a < b
-
-

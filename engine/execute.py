@@ -28,7 +28,7 @@ FAILURE_SCHEMA = {
 }
 
 
-class TaskFailed(EngineError):
+class TaskError(EngineError):
     """A task failed and the spec says `on_error: stop`."""
 
 
@@ -44,14 +44,21 @@ class Execution:
         paths = [str(r["path"]) for r in self.results if r["path"]]
         if not paths:
             return empty_forecasts(work)
-        frame = pl.concat([pl.read_ipc(path, memory_map=False) for path in sorted(paths)])
+        frame = pl.concat([pl.read_ipc(path) for path in sorted(paths)])
         return frame.sort("model", "cutoff", "unique_id", "step")
 
     def failures(self) -> pl.DataFrame:
         """One row a failure; a null `unique_id` means every series of the task."""
         tasks = {task.name: task for task in self.tasks}
         rows = [
-            ("failed", tasks[r["name"]].model, cutoff if cutoff is not None else fit, uid, why, None)
+            (
+                "failed",
+                tasks[r["name"]].model,
+                cutoff if cutoff is not None else fit,
+                uid,
+                why,
+                None,
+            )
             for r in self.results
             for cutoff, uid, why in r["failures"]
             for fit in (tasks[r["name"]].cutoffs if cutoff is None else [cutoff])
@@ -100,9 +107,9 @@ def execute(
         observers.event("task_end", {"model": task.model, "kind": task.kind, **summary})
         observers.hook("engine_task_end", task=task.plain(), result=dict(result))
         if result["status"] != "ok" and work.spec.run.on_error == "stop":
-            cutoff, uid, reason = result["failures"][0]
+            _, uid, reason = result["failures"][0]
             where = f" for series {uid}" if uid else ""
-            failed = TaskFailed(f"task {result['name']} failed{where}: {reason}",
+            failed = TaskError(f"task {result['name']} failed{where}: {reason}",
                                 hint=result["hint"] or "use `on_error: skip` to record it and go on")  # fmt: skip
             failed.exit_code = result["exit_code"] or failed.exit_code
             raise failed

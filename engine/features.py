@@ -51,9 +51,7 @@ class FeaturePlan:
                     f"no feature matches {pattern!r}",
                     hint=f"features of this spec: {', '.join(self.names) or 'none'}",
                 )
-        keep = tuple(
-            f for f in self.features if any(fnmatch.fnmatch(f.name, p) for p in patterns)
-        )
+        keep = tuple(f for f in self.features if any(fnmatch.fnmatch(f.name, p) for p in patterns))
         return replace(self, features=keep)
 
 
@@ -248,7 +246,8 @@ def panel_with_features(
         is_past = np.ones(rows.height, dtype=bool)
         is_past[index] = False
         frame = frame.with_columns(
-            pl.Series(f.name, v[is_past], nan_to_null=True) for f, v in zip(known, values, strict=True)
+            pl.Series(f.name, v[is_past], nan_to_null=True)
+            for f, v in zip(known, values, strict=True)
         )
         future = replace(
             future,
@@ -273,12 +272,12 @@ def panel_with_features(
 
 
 def _columns(features: Sequence[Feature], values: Matrix) -> list[pl.Series]:
-    return [
-        pl.Series(f.name, v, nan_to_null=True) for f, v in zip(features, values, strict=True)
-    ]
+    return [pl.Series(f.name, v, nan_to_null=True) for f, v in zip(features, values, strict=True)]
 
 
-def with_covariates(panel: Panel, future: Future | None, patterns: Sequence[str] | None) -> tuple[Panel, Future | None]:
+def with_covariates(
+    panel: Panel, future: Future | None, patterns: Sequence[str] | None
+) -> tuple[Panel, Future | None]:
     """Only the covariates whose names match; None keeps all."""
     if patterns is None:
         return panel, future
@@ -290,7 +289,9 @@ def with_covariates(panel: Panel, future: Future | None, patterns: Sequence[str]
     roles = Roles(old.keys, kept(old.future), kept(old.past), kept(old.static))
     frame = panel.frame.select("unique_id", "ds", "y", *roles.covariates)
     if future is not None:
-        future = replace(future, frame=future.frame.select("unique_id", "ds", "ahead", *roles.future))
+        future = replace(
+            future, frame=future.frame.select("unique_id", "ds", "ahead", *roles.future)
+        )
     return panel.with_frame(frame, roles), future
 
 

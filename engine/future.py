@@ -21,4 +21,9 @@ def future_of(panel: Panel, cutoff: int, gap: int, horizon: int) -> Future:
     frame = panel.frame.select("unique_id", "ds", *panel.roles.future)[rows]
     steps = np.tile(np.arange(1, ahead + 1, dtype=np.int32), int(begun.sum()))
     frame = frame.with_columns(pl.Series("ahead", steps))
-    return Future(frame.select("unique_id", "ds", "ahead", *panel.roles.future), int(begun.sum()), gap, horizon)
+    return Future(
+        frame.select("unique_id", "ds", "ahead", *panel.roles.future),
+        int(begun.sum()),
+        gap,
+        horizon,
+    )

@@ -108,11 +108,15 @@ class _ShardValues:
         offset = 0
         for shard in self._panel.shards(SHARD_ROWS):
             known = shard.frame.select("unique_id", "ds", *shard.roles.future)
-            yield offset, shard, _Values(
-                history=evaluate(shard.frame, self._plan.of("history")),
-                aligned=evaluate(shard.frame, self._plan.of("aligned")),
-                known=evaluate(known, self._plan.of("known")),
-                static=evaluate_static(shard.series, self._plan.of("static")),
+            yield (
+                offset,
+                shard,
+                _Values(
+                    history=evaluate(shard.frame, self._plan.of("history")),
+                    aligned=evaluate(shard.frame, self._plan.of("aligned")),
+                    known=evaluate(known, self._plan.of("known")),
+                    static=evaluate_static(shard.series, self._plan.of("static")),
+                ),
             )
             offset += shard.n_series
 
@@ -204,9 +208,7 @@ class FittedTabular:
 
     def _direct(self, history: Panel, future: Future) -> Prediction:
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
-        rows, first_future = known_rows(
-            history, future, _lookback(self.plan.of("known"), history)
-        )
+        rows, first_future = known_rows(history, future, _lookback(self.plan.of("known"), history))
         values = _Values(
             history=evaluate(tail.frame, self.plan.of("history")),
             aligned=evaluate(tail.frame, self.plan.of("aligned")),
@@ -229,9 +231,7 @@ class FittedTabular:
 
     def _recursive(self, history: Panel, future: Future) -> Prediction:
         """Each forecast becomes the last known value of the next one."""
-        rows, first_future = known_rows(
-            history, future, _lookback(self.plan.of("known"), history)
-        )
+        rows, first_future = known_rows(history, future, _lookback(self.plan.of("known"), history))
         known = evaluate(rows, self.plan.of("known"))
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
         static = evaluate_static(tail.series, self.plan.of("static"))
@@ -321,7 +321,9 @@ def _appended(tail: Panel, future: Future, ahead: int, y_hat: npt.NDArray[np.flo
     )
     lengths = tail.lengths
     series = np.repeat(np.arange(tail.n_series), lengths + 1)
-    position = np.arange(series.size) - np.repeat(tail.offsets[:-1] + np.arange(tail.n_series), lengths + 1)
+    position = np.arange(series.size) - np.repeat(
+        tail.offsets[:-1] + np.arange(tail.n_series), lengths + 1
+    )
     is_new = position == lengths[series]
     rows = np.where(is_new, tail.frame.height + series, tail.offsets[:-1][series] + position)
     frame = pl.concat([tail.frame, row.select(tail.frame.columns)])[rows]

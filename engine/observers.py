@@ -59,13 +59,13 @@ class Observers:
         """A stage of the pipeline begins."""
         self.event("stage", {"stage": name, "detail": detail})
 
-    def hook(self, name: str, **arguments: Any) -> None:
+    def hook(self, hook: str, /, **arguments: Any) -> None:
         """Call an observer hook of every plugin, each on its own."""
-        for implementation in getattr(self._registry.manager.hook, name).get_hookimpls():
+        for implementation in getattr(self._registry.manager.hook, hook).get_hookimpls():
             wanted = {key: arguments[key] for key in implementation.argnames}
             try:
                 implementation.function(**wanted)
             except Exception as error:  # noqa: BLE001 - observers may raise anything
-                fault = f"{name} of plugin {implementation.plugin_name}: {first_line(error)}"
+                fault = f"{hook} of plugin {implementation.plugin_name}: {first_line(error)}"
                 self.faults.append(fault)
                 self.event("observer_failed", {"reason": fault})

@@ -111,7 +111,9 @@ class Registry:
         advice = f"did you mean {close[0]!r}? " if close else ""
         advice += f"installed: {', '.join(self.names(kind)) or 'none'}"
         for broken in self.broken:
-            advice += f"; plugin {broken.plugin!r} of {broken.distribution} is broken: {broken.error}"
+            advice += (
+                f"; plugin {broken.plugin!r} of {broken.distribution} is broken: {broken.error}"
+            )
         if not close and not self.broken:
             advice += "; install the package that offers it with pip"
         return advice

@@ -128,9 +128,7 @@ class _Wrapped:
     def inputs(self, cutoff: int) -> tuple[Panel, Future]:
         """History up to a cutoff and its known future, transformed, with features added."""
         history, future = self._cut(cutoff)
-        transform = target_transform(
-            history, self._use.target, self._use.scale, self._task.model
-        )
+        transform = target_transform(history, self._use.target, self._use.scale, self._task.model)
         history = transform.apply(history)
         if self._design:
             return history, future
@@ -149,9 +147,7 @@ class _Wrapped:
     def inverted(self, prediction: Prediction, cutoff: int) -> Prediction:
         """Back to the units of y."""
         history, _ = self._cut(cutoff)
-        transform = target_transform(
-            history, self._use.target, self._use.scale, self._task.model
-        )
+        transform = target_transform(history, self._use.target, self._use.scale, self._task.model)
         quantiles = prediction.quantiles
         return replace(
             prediction,

@@ -1,4 +1,4 @@
-"""What a task needs, as files in a folder: the panel, the spec, the feature plan's spec, the results.
+"""What a task needs, as files in a folder: the panel and the spec; results go there too.
 
 Any process that can read the folder can run any task; nothing depends on shared memory.
 """
@@ -18,8 +18,11 @@ from engine.components import Model
 from engine.data.calendar import Frequency, TimeGrid
 from engine.data.panel import Panel, Roles
 from engine.features import FeaturePlan, add_cross_sections, feature_context, plan_features
+from engine.ingest import declared_roles
 from engine.registry import Registry, build
 from engine.spec.model import RunSpec
+
+PANEL = "panel.arrow"
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,11 @@ class Workspace:
     spec: RunSpec
     plan: FeaturePlan
     registry: Registry
+
+    @property
+    def panel_file(self) -> Path:
+        """The panel's rows on disk."""
+        return self.folder / PANEL
 
     def model_component(self, name: str) -> Model:
         """The installed component behind a model of the spec."""
@@ -49,15 +57,13 @@ def plan_of(panel: Panel, spec: RunSpec, registry: Registry) -> FeaturePlan:
     return plan_features(builders, context)
 
 
-def prepare(
-    folder: Path, panel: Panel, spec: RunSpec, registry: Registry
-) -> Workspace:
+def prepare(folder: Path, panel: Panel, spec: RunSpec, registry: Registry) -> Workspace:
     """Plan the features, add cross-sectional columns, and write the folder that tasks read."""
     plan = plan_of(panel, spec, registry)
     panel = add_cross_sections(panel, plan.cross_sections)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results").mkdir(exist_ok=True)
-    panel.frame.write_ipc(folder / "panel.arrow", compression="uncompressed")
+    panel.frame.write_ipc(folder / PANEL, compression="uncompressed")
     panel.series.write_ipc(folder / "series.arrow", compression="uncompressed")
     np.save(folder / "offsets.npy", panel.offsets, allow_pickle=False)
     np.save(folder / "starts.npy", panel.starts, allow_pickle=False)
@@ -86,25 +92,14 @@ def open_workspace(folder: Path) -> Workspace:
     return Workspace(folder, panel, spec, plan, registry)
 
 
-def declared_roles(spec: RunSpec) -> Roles:
-    """The roles as the spec states them, before cross-sectional columns are added."""
-    covariates = spec.data.covariates
-    return Roles(
-        spec.data.columns.keys,
-        tuple(covariates.future),
-        tuple(covariates.past),
-        tuple(covariates.static),
-    )
-
-
 def _read_panel(folder: Path) -> Panel:
     meta: dict[str, Any] = json.loads((folder / "panel.json").read_text())
-    frame = pl.read_ipc(folder / "panel.arrow", memory_map=True)
+    frame = pl.read_ipc(folder / PANEL)
     roles = Roles(*(tuple(part) for part in meta["roles"]))
     grid = TimeGrid(Frequency.parse(meta["freq"]), frame.schema["ds"], int(meta["phase"]))
     return Panel(
         frame=frame,
-        series=pl.read_ipc(folder / "series.arrow", memory_map=True),
+        series=pl.read_ipc(folder / "series.arrow"),
         roles=roles,
         grid=grid,
         offsets=np.load(folder / "offsets.npy", allow_pickle=False),

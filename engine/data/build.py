@@ -25,13 +25,14 @@ class Missing:
         `forward_fill`, and for future ones `interpolate`; what is known ahead is also back-filled
         at the start. Unnamed ones: `error` for future covariates, `keep` for past ones.
     horizon: future covariates of the steps after the last date on which they are known:
-        `error`, `forward_fill`, `zero`, or `skip` (no forecast beyond the data is made).
+        `error`, `forward_fill`, `zero`, or `skip` (no forecast beyond the data is made); or one
+        of the first three by column, `error` for those not named.
     leading_zeros: `keep`, or `drop` so that a series begins at its first non-zero `y`.
     """
 
     y: str = "error"
     columns: Mapping[str, str] = field(default_factory=dict)
-    horizon: str = "error"
+    horizon: str | Mapping[str, str] = "error"
     leading_zeros: str = "keep"
 
 
@@ -42,7 +43,7 @@ def build_panel(
     ds: str,
     y: str,
     freq: Frequency,
-    missing: Missing = Missing(),  # noqa: B008 - frozen
+    missing: Missing = Missing(),
     ahead: int = 0,
 ) -> Panel:
     """Select, check, sort and regularise the rows of a source.
@@ -71,9 +72,7 @@ def build_panel(
     enum = pl.Enum(series["unique_id"])
     series = series.with_columns(pl.col("unique_id").cast(enum))
     code = pl.Series("unique_id", np.repeat(np.arange(series.height), np.diff(offsets)))
-    frame = frame.select(
-        code.cast(pl.UInt32).cat.to(enum), "ds", "y", *roles.covariates
-    ).rechunk()
+    frame = frame.select(code.cast(pl.UInt32).cat.to(enum), "ds", "y", *roles.covariates).rechunk()
     fill = missing.y if missing.y in ("forward_fill", "interpolate") else ""
     return Panel(frame, series, roles, grid, offsets, starts, end, tuple(notes), fill)
 
@@ -88,13 +87,21 @@ def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> p
         *(pl.col(k).alias(f"key:{k}") for k in roles.keys),
         pl.col(ds).alias("ds"),
         pl.col(y).alias("y"),
-        *(c.alias(c.meta.output_name()) for c in covariates if c.meta.output_name() not in ("ds", "y")),
+        *(
+            c.alias(c.meta.output_name())
+            for c in covariates
+            if c.meta.output_name() not in ("ds", "y")
+        ),
     ).collect()
     if frame.is_empty():
         raise DataError("the source has no rows", hint="check its path and its `where:` filter")
     checks.key_types(frame, roles.keys)
     checks.no_nulls(frame, [*(f"key:{k}" for k in roles.keys), "ds"])
-    if not (frame["y"].dtype.is_numeric() or frame["y"].dtype == pl.Boolean or frame["y"].dtype == pl.Null):
+    if not (
+        frame["y"].dtype.is_numeric()
+        or frame["y"].dtype == pl.Boolean
+        or frame["y"].dtype == pl.Null
+    ):
         raise DataError(
             f"column {y!r} (the target y) has type {frame['y'].dtype}, not a number",
             hint=f"state its type, e.g. source: {{types: {{{y}: float}}}}",
@@ -120,7 +127,7 @@ def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> p
 def _as_category(values: pl.Series) -> pl.Series:
     if not (values.dtype == pl.String or values.dtype == pl.Categorical or values.dtype == pl.Enum):
         if values.dtype.is_temporal():
-            return values.cast(pl.String).pipe(_as_category)
+            return _as_category(values.cast(pl.String))
         if values.dtype == pl.Null:
             return values.cast(pl.Float32)
         raise DataError(
@@ -151,15 +158,17 @@ def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.
             hint="rename key values so that they hold no '/'",
         )
     if len(keys) == 1 or frame.height < 2:
-        frame = frame.join(series.select(*keys, "series"), on=keys, how="left", maintain_order="left")
+        frame = frame.join(
+            series.select(*keys, "series"), on=keys, how="left", maintain_order="left"
+        )
     else:
-        frame = frame.join(series.select(*keys, "series"), on=keys, how="left", maintain_order="left")
+        frame = frame.join(
+            series.select(*keys, "series"), on=keys, how="left", maintain_order="left"
+        )
     frame = frame.drop(keys)
     if roles.static:
         checks.constant(frame, roles.static, series["unique_id"])
-        statics = (
-            frame.group_by("series").agg(pl.col(c).drop_nulls().first() for c in roles.static)
-        )
+        statics = frame.group_by("series").agg(pl.col(c).drop_nulls().first() for c in roles.static)
         series = series.join(statics, on="series", how="left", maintain_order="left")
         frame = frame.drop(roles.static)
     tidy = {f"key:{k}": k for k in roles.keys if k != "unique_id"}
@@ -180,10 +189,7 @@ def _span(
     if missing.leading_zeros == "drop":
         begins = pl.col("y").is_not_null() & (pl.col("y") != 0)
     first = (
-        frame.filter(begins)
-        .group_by("series")
-        .agg(start=pl.col("ordinal").min())
-        .sort("series")
+        frame.filter(begins).group_by("series").agg(start=pl.col("ordinal").min()).sort("series")
     )
     if first.is_empty():
         raise DataError("no series has an observed y", hint="check the target column and filters")
@@ -222,7 +228,7 @@ def _regularise(
     source = np.full(offsets[-1], -1, dtype=np.int64)
     source[target] = np.arange(frame.height)
     rows = pl.Series("row", source)
-    rows = rows.set(rows < 0, None)  # type: ignore[arg-type]
+    rows = rows.set(rows < 0, None)
     ordinal = np.repeat(starts - offsets[:-1], lengths) + np.arange(offsets[-1])
     columns = [c for c in frame.columns if c not in ("series", "ordinal", "ds")]
     out = pl.DataFrame(
@@ -269,8 +275,14 @@ def _fill(
                 pl.when(until).then(_filled(column, policy, back=is_future)).alias(column)
             )
         if is_future and policy != "keep":
-            frame = _fill_horizon(frame, column, missing.horizon, ids, notes)
+            frame = _fill_horizon(frame, column, _horizon_policy(missing, column), ids, notes)
     return frame
+
+
+def _horizon_policy(missing: Missing, column: str) -> str:
+    if isinstance(missing.horizon, str):
+        return missing.horizon
+    return missing.horizon.get(column, "error")
 
 
 def _fill_horizon(

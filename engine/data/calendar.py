@@ -132,8 +132,10 @@ class TimeGrid:
         else:
             unit = self._unit(self.freq, self.dtype)
             ticks = name * unit + self.phase
-            expr = ticks.cast(pl.Int32).cast(self.dtype) if self.dtype == pl.Date else ticks.cast(
-                self.dtype
+            expr = (
+                ticks.cast(pl.Int32).cast(self.dtype)
+                if self.dtype == pl.Date
+                else ticks.cast(self.dtype)
             )
         frame = pl.DataFrame({"ordinal": ordinals.cast(pl.Int64)})
         return frame.select(expr.alias("ds")).to_series()

@@ -111,20 +111,18 @@ def constant(frame: pl.DataFrame, static: Sequence[str], ids: pl.Series) -> None
 
 def no_gaps(frame: pl.DataFrame, ids: pl.Series) -> None:
     """No missing `y` inside a series; one that ends before the panel does is no gap."""
-    ends = frame.filter(pl.col("y").is_not_null()).group_by("series").agg(
-        last=pl.col("ordinal").max()
+    ends = (
+        frame.filter(pl.col("y").is_not_null()).group_by("series").agg(last=pl.col("ordinal").max())
     )
-    gaps = frame.filter(pl.col("y").is_null()).join(ends, on="series").filter(
-        pl.col("ordinal") < pl.col("last")
+    gaps = (
+        frame.filter(pl.col("y").is_null())
+        .join(ends, on="series")
+        .filter(pl.col("ordinal") < pl.col("last"))
     )
     if gaps.is_empty():
         return
     share = gaps.height / max(frame.height, 1)
-    advice = (
-        "most periods are missing: is freq right? "
-        if share > 0.5
-        else ""
-    )
+    advice = "most periods are missing: is freq right? " if share > 0.5 else ""
     raise DataError(
         f"{gaps.height} missing values of y in {gaps['series'].n_unique()} series and no policy for "
         f"them: {_first_three(gaps.sort('series', 'ordinal'), ids)}",

@@ -174,14 +174,16 @@ class Panel:
         series = self.series.filter(pl.Series(keep))
         starts, firsts, kept = self.starts[keep], self.offsets[:-1][keep], lengths[keep]
         offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
-        if kept.size and firsts[-1] - firsts[0] == offsets[-2] and bool((np.diff(firsts) == kept[:-1]).all()):
+        if (
+            kept.size
+            and firsts[-1] - firsts[0] == offsets[-2]
+            and bool((np.diff(firsts) == kept[:-1]).all())
+        ):
             frame = self.frame.slice(int(firsts[0]), int(offsets[-1]))
         else:
             rows = np.repeat(firsts - offsets[:-1], kept) + np.arange(offsets[-1])
             frame = self.frame[rows]
-        return replace(
-            self, frame=frame, series=series, offsets=offsets, starts=starts, end=end
-        )
+        return replace(self, frame=frame, series=series, offsets=offsets, starts=starts, end=end)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Run specs: loading, validating, and their JSON Schema."""

@@ -56,7 +56,7 @@ class Document:
         return None
 
 
-class _Refused(Exception):
+class _RefusedError(Exception):
     """The document is too large or too deep to be a spec."""
 
 
@@ -67,7 +67,9 @@ def parse(text: str, environment: Mapping[str, str] | None = None) -> Document:
     """
     document = Document()
     if len(text.encode("utf-8", "replace")) > MAX_BYTES:
-        document.problems.append(Problem(f"the file is larger than {MAX_BYTES:,} bytes: not a spec"))
+        document.problems.append(
+            Problem(f"the file is larger than {MAX_BYTES:,} bytes: not a spec")
+        )
         return document
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -85,7 +87,7 @@ def parse(text: str, environment: Mapping[str, str] | None = None) -> Document:
     environment = os.environ if environment is None else environment
     try:
         document.data = _construct(node, (), document, environment)
-    except _Refused as refused:
+    except _RefusedError as refused:
         document.problems.append(Problem(str(refused)))
     if not document.problems and not isinstance(document.data, dict):
         document.problems.append(Problem("a spec is a mapping of keys to values", line=1, column=1))
@@ -97,9 +99,9 @@ def _construct(
 ) -> Any:
     document.nodes += 1
     if document.nodes > MAX_NODES:
-        raise _Refused(f"more than {MAX_NODES:,} values (anchors expanded): not a spec")
+        raise _RefusedError(f"more than {MAX_NODES:,} values (anchors expanded): not a spec")
     if len(path) > MAX_DEPTH:
-        raise _Refused(f"nested deeper than {MAX_DEPTH} levels")
+        raise _RefusedError(f"nested deeper than {MAX_DEPTH} levels")
     if isinstance(node, yaml.MappingNode):
         return _construct_mapping(node, path, document, environment)
     if isinstance(node, yaml.SequenceNode):
@@ -148,9 +150,7 @@ def _construct_mapping(
     return out
 
 
-def _scalar(
-    node: yaml.Node, path: Path, document: Document, environment: Mapping[str, str]
-) -> Any:
+def _scalar(node: yaml.Node, path: Path, document: Document, environment: Mapping[str, str]) -> Any:
     text = str(node.value)
     at = node.start_mark
 

@@ -13,6 +13,7 @@ from engine.data.calendar import Frequency
 
 Policy = Literal["error", "keep", "zero", "forward_fill", "interpolate"]
 PastPolicy = Literal["error", "keep", "zero", "forward_fill"]
+HorizonPolicy = Literal["error", "forward_fill", "zero"]
 Count = Annotated[int, Field(ge=1)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
 
@@ -121,10 +122,10 @@ class MissingSpec(_Section):
     past: PastPolicy | dict[str, PastPolicy] = Field(
         "keep", description="one policy, or one a column"
     )
-    horizon: Literal["error", "forward_fill", "zero", "skip"] = Field(
+    horizon: Literal["error", "forward_fill", "zero", "skip"] | dict[str, HorizonPolicy] = Field(
         "error",
-        description="future covariates of steps after the last date on which they are known; "
-        "`skip`: backtest only, no forecast beyond the data",
+        description="future covariates of steps after the last date on which they are known, one "
+        "policy or one a column; `skip`: backtest only, no forecast beyond the data",
     )
     leading_zeros: Literal["keep", "drop"] = Field(
         "keep", description="`drop`: a series begins at its first non-zero y"
@@ -136,8 +137,9 @@ class SeriesSpec(_Section):
 
     min_history: Count = Field(1, description="observed values needed up to the cutoff")
     stale_after: Count | None = Field(
-        None, description="periods without any observation before the cutoff after which a series "
-        "counts as ended"
+        None,
+        description="periods without any observation before the cutoff after which a series "
+        "counts as ended",
     )
 
 
@@ -146,9 +148,11 @@ class DataSpec(_Section):
 
     source: SourceUse
     columns: Columns
-    freq: str | int = Field(description="1d, 1w, 1mo, 1q, 1y, 1h, 15min; an integer for integer time")
-    covariates: Covariates = Covariates()
-    missing: MissingSpec = MissingSpec()
+    freq: str | int = Field(
+        description="1d, 1w, 1mo, 1q, 1y, 1h, 15min; an integer for integer time"
+    )
+    covariates: Covariates = Field(default_factory=lambda: Covariates.model_validate({}))
+    missing: MissingSpec = Field(default_factory=lambda: MissingSpec.model_validate({}))
     series: SeriesSpec = SeriesSpec(min_history=1, stale_after=None)
 
     @field_validator("freq")
@@ -171,7 +175,11 @@ class DataSpec(_Section):
         reserved = {"unique_id", "ds", "y", "cutoff", "step", "model", "y_hat", "ahead", "series"}
         for role, column in roles:
             allowed = {"columns.unique_id": "unique_id", "columns.ds": "ds", "columns.y": "y"}
-            if column in reserved and allowed.get(role) != column and not role.startswith("columns.d"):
+            if (
+                column in reserved
+                and allowed.get(role) != column
+                and not role.startswith("columns.d")
+            ):
                 if role == "columns.y" and column not in ("unique_id", "ds"):
                     continue
                 raise ValueError(
@@ -211,7 +219,9 @@ class Evaluate(_Section):
 
     metrics: list[str | MetricUse] = Field(min_length=1)
     by: list[str] = Field(default=[], description="key or static columns, or `step`, to score by")
-    season: Count | None = Field(None, description="season of scaled errors; default: the frequency's")
+    season: Count | None = Field(
+        None, description="season of scaled errors; default: the frequency's"
+    )
 
 
 class Select(_Section):
@@ -270,12 +280,17 @@ class RunSpec(_Section):
     )
     features: list[FeatureUse] = Field(default=[])
     models: dict[Name, ModelUse] = Field(min_length=1)
-    backtest: Backtest = Backtest()
+    backtest: Backtest = Field(default_factory=lambda: Backtest.model_validate({}))
     evaluate: Evaluate
     select: Select | None = None
-    run: RunOptions = RunOptions()
+    run: RunOptions = Field(default_factory=lambda: RunOptions.model_validate({}))
     write: list[WriterUse] = Field(default=[])
     expect: list[Expectation] = Field(default=[])
+
+    @property
+    def forecasts_beyond_data(self) -> bool:
+        """Whether a final forecast is made; not when the known future is skipped."""
+        return self.data.missing.horizon != "skip"
 
     @field_validator("quantiles")
     @classmethod

@@ -225,10 +225,9 @@ def _real_path(location: tuple[Any, ...], prefix: Path, data: Any) -> Path:
     path = list(prefix)
     for i, part in enumerate(location):
         last = i == len(location) - 1
-        if isinstance(here, dict) and part in here:
-            here = here[part]
-            path.append(part)
-        elif isinstance(here, list) and isinstance(part, int) and part < len(here):
+        if (isinstance(here, dict) and part in here) or (
+            isinstance(here, list) and isinstance(part, int) and part < len(here)
+        ):
             here = here[part]
             path.append(part)
         elif last and isinstance(here, dict) and isinstance(part, str):
@@ -266,7 +265,12 @@ def _models_in(annotation: Any) -> list[Any]:
 
 
 def _at(
-    document: Document, place: Path, message: str, hint: str = "", *, key: bool = False,
+    document: Document,
+    place: Path,
+    message: str,
+    hint: str = "",
+    *,
+    key: bool = False,
     path: Path | None = None,
 ) -> Problem:
     found = document.place(place)

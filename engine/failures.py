@@ -1,0 +1,73 @@
+"""Accounts for every forecast that is not there: failed, skipped, or stood in for by a fallback."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import polars as pl
+
+from engine.backtest import Fold, eligible, not_begun
+from engine.data.panel import Panel
+from engine.execute import FAILURE_SCHEMA, Execution
+from engine.spec.model import RunSpec
+
+
+@dataclass(frozen=True)
+class Filled:
+    """Forecasts with the fallback's rows where a model had none, and the failures behind them."""
+
+    forecasts: pl.DataFrame
+    failures: pl.DataFrame
+
+
+def fill_from_fallback(
+    forecasts: pl.DataFrame,
+    execution: Execution,
+    spec: RunSpec,
+    keep: Sequence[str] | None = None,
+) -> Filled:
+    """Let the fallback's forecast stand in where a model failed; `keep` are the models wanted.
+
+    A failure's `fallback` column names the model whose forecast was used, if there was one.
+    """
+    failures, fallback = execution.failures(), spec.run.fallback
+    if keep is not None:
+        failures = failures.filter(pl.col("model").is_in([*keep]))
+    if fallback is not None and not failures.is_empty():
+        spare = forecasts.filter(pl.col("model") == fallback)
+        parts = [forecasts]
+        for model in failures["model"].unique(maintain_order=True):
+            if model == fallback:
+                continue
+            wanted = failures.filter(model=model).select("cutoff").unique()
+            own = forecasts.filter(pl.col("model") == model)
+            place = ["unique_id", "cutoff", "step"]
+            missing = spare.join(wanted, on="cutoff", how="semi").join(own, on=place, how="anti")
+            parts.append(missing.with_columns(pl.lit(model).alias("model")))
+        forecasts = pl.concat(parts).sort("model", "cutoff", "unique_id", "step")
+        stood_in = pl.col("cutoff").is_in(spare["cutoff"].unique().implode()) & (
+            pl.col("model") != fallback
+        )
+        failures = failures.with_columns(pl.when(stood_in).then(pl.lit(fallback)).alias("fallback"))
+    if keep is not None:
+        forecasts = forecasts.filter(pl.col("model").is_in([*keep]))
+    return Filled(forecasts, failures)
+
+
+def skipped_series(panel: Panel, spec: RunSpec, folds: Sequence[Fold]) -> pl.DataFrame:
+    """Series that no model was asked to forecast at a cutoff, each with the reason."""
+    cutoffs = [fold.cutoff for fold in folds if fold.kind == "backtest"]
+    if spec.forecasts_beyond_data:
+        cutoffs.append(panel.end)
+    rows = []
+    for cutoff in cutoffs:
+        rows += [
+            ("skipped", None, cutoff, uid, reason, None)
+            for uid, reason in eligible(panel, cutoff, spec).skipped
+        ]
+        rows += [
+            ("skipped", None, cutoff, uid, "not begun: its first observation is later", None)
+            for uid in not_begun(panel, cutoff)
+        ]
+    return pl.DataFrame(rows, schema=FAILURE_SCHEMA, orient="row")

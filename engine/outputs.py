@@ -1,0 +1,126 @@
+"""The files of a run: the record that the core always writes, and the spec's own writers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import polars as pl
+
+from engine import manifest
+from engine.contracts import DataSource, Results, ResultWriter
+from engine.data.forecast import quantiles_of
+from engine.data.panel import Panel
+from engine.errors import DataError, EngineError
+from engine.evaluate import Scores
+from engine.execute import Execution
+from engine.features import availability_table
+from engine.registry import Registry, build
+from engine.rundir import RunFolder
+from engine.spec.model import RunSpec
+from engine.spec.validate import LoadedSpec
+from engine.workspace import Workspace
+
+
+def begin(folder: RunFolder, loaded: LoadedSpec, registry: Registry, source: DataSource) -> None:
+    """Write what is known before any work: spec, versions, seed, and the source's own tables."""
+    folder.write_text("spec.yaml", loaded.text)
+    folder.write_text("resolved.yaml", loaded.resolved_yaml)
+    folder.manifest.update(
+        name=loaded.spec.name,
+        seed=loaded.spec.seed,
+        spec_fingerprint=manifest.spec_fingerprint(loaded),
+        **manifest.environment(loaded, registry),
+        status="running",
+    )
+    for name, table in source.artifacts().items():
+        (folder.path / "source").mkdir(exist_ok=True)
+        folder.write_table(f"source/{name}", table)
+
+
+def describe_data(folder: RunFolder, work: Workspace) -> None:
+    """Put the panel's size, fingerprint and features into the manifest."""
+    folder.manifest["data"] = {
+        **manifest.panel_summary(work.panel),
+        "fingerprint": manifest.file_fingerprint(work.panel_file),
+    }
+    folder.manifest["features"] = availability_table(work.plan)
+
+
+def result_tables(
+    work: Workspace,
+    *,
+    forecast: pl.DataFrame,
+    tested: pl.DataFrame,
+    actuals: pl.DataFrame,
+    scores: Scores,
+    failures: pl.DataFrame,
+) -> dict[str, pl.DataFrame]:
+    """The tables of a finished run: cutoffs as timestamps, keys as columns of their own."""
+    panel = work.panel
+    backtest = tested.join(actuals, on=["unique_id", "ds"], how="left", maintain_order="left")
+    return {
+        "forecast": _published(forecast, panel),
+        "backtest": _published(backtest, panel),
+        "scores": _with_timestamps(scores.scores, panel),
+        "series_scores": scores.series,
+        "failures": _with_timestamps(failures, panel),
+    }
+
+
+def _published(frame: pl.DataFrame, panel: Panel) -> pl.DataFrame:
+    keys = [k for k in panel.roles.keys if k != "unique_id"]
+    joined = frame.join(
+        panel.series.select("unique_id", *keys), on="unique_id", how="left", maintain_order="left"
+    )
+    y = ["y"] if "y" in frame.columns else []
+    quantiles = quantiles_of(frame.columns).values()
+    columns = ["unique_id", *keys, "ds", "cutoff", "step", "model", *y, "y_hat", *quantiles]
+    tidy = _with_timestamps(joined.select(columns), panel)
+    return tidy.with_columns(pl.col("unique_id").cast(pl.String))
+
+
+def _with_timestamps(frame: pl.DataFrame, panel: Panel) -> pl.DataFrame:
+    cutoff = panel.grid.timestamps(frame["cutoff"]).alias("cutoff")
+    return frame.with_columns(cutoff)
+
+
+def write_tables(folder: RunFolder, tables: Mapping[str, pl.DataFrame]) -> None:
+    """Write the run's own record and keep the final models beside it."""
+    for name, table in tables.items():
+        folder.write_table(name, table)
+    models = folder.work / "models"
+    if models.is_dir():
+        models.rename(folder.path / "models")
+
+
+def run_writers(
+    folder: RunFolder,
+    spec: RunSpec,
+    registry: Registry,
+    tables: Mapping[str, pl.DataFrame],
+    base: Path,
+) -> list[EngineError]:
+    """Let the spec's writers write; their errors are returned so that the run is published first."""
+    results = Results(tables, spec.name, folder.path, base)
+    written: list[str] = []
+    troubles: list[EngineError] = []
+    for use in spec.write:
+        component = registry.find("writer", use.use).component
+        writer: ResultWriter = build(component, use.options)
+        try:
+            written += [str(path) for path in writer.write(results)]
+        except EngineError as error:
+            troubles.append(error)
+        except OSError as error:
+            troubles.append(DataError(f"writer {use.use!r} failed: {error}"))
+    folder.manifest["written"] = [w.removeprefix(str(folder.path) + "/") for w in written]
+    folder.manifest["writer_errors"] = [trouble.message for trouble in troubles]
+    return troubles
+
+
+def keep_partial(folder: RunFolder, work: Workspace, execution: Execution) -> None:
+    """Keep the forecasts and failures of the tasks that did finish."""
+    folder.manifest["tasks"] = execution.records()
+    folder.write_table("failures", _with_timestamps(execution.failures(), work.panel))
+    folder.write_table("backtest", _published(execution.forecasts(work), work.panel))

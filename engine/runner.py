@@ -1,0 +1,228 @@
+"""One run, from the spec to a published folder: the pipeline's table of contents.
+
+The only file that knows the order of the stages. It holds no maths; every stage is a function from
+values to values that can be called alone.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from engine import manifest, outputs
+from engine.backtest import Fold, actuals, backtest_tasks, final_tasks, make_folds
+from engine.calibrate import Calibration, calibrate
+from engine.choose import Choice, choose, chosen_models, gate
+from engine.components import Capabilities, Model
+from engine.errors import EXIT_FAILURES, EXIT_GATE, EXIT_OK
+from engine.evaluate import Scores, evaluate
+from engine.execute import Execution, execute
+from engine.failures import Filled, fill_from_fallback, skipped_series
+from engine.ingest import open_source, read_panel
+from engine.observers import Listener, Observers
+from engine.registry import Registry, load_factory
+from engine.rundir import RunFolder, check_writable
+from engine.spec.model import RunSpec
+from engine.spec.validate import LoadedSpec, component_uses
+from engine.workspace import Workspace, plan_of, prepare
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A published run: where it is, its scores, the chosen model, the gate, and the exit code."""
+
+    folder: Path
+    scores: Scores
+    choice: Choice
+    gate: list[dict[str, Any]]
+    failures: pl.DataFrame
+    manifest: dict[str, Any]
+    exit_code: int
+    faults: list[str] = field(default_factory=list)
+
+
+def run(
+    loaded: LoadedSpec,
+    registry: Registry,
+    *,
+    output: Path,
+    base: Path,
+    listener: Listener | None = None,
+) -> Outcome:
+    """Run a spec; EngineError says what went wrong, and nothing half-written looks whole.
+
+    output: folder that holds all runs. base: folder that the spec's relative paths start from.
+    """
+    observers = Observers(registry, listener)
+    try:
+        return _run(loaded, registry, output, base, observers)
+    except BaseException as error:
+        observers.hook("engine_run_error", error=error)
+        raise
+
+
+def _run(
+    loaded: LoadedSpec, registry: Registry, output: Path, base: Path, observers: Observers
+) -> Outcome:
+    started, spec = time.perf_counter(), loaded.spec
+    check_writable(output)
+    check_factories(loaded, registry)
+
+    observers.stage("data", f"reading {spec.data.source.use}")
+    source = open_source(spec, registry, base)
+    panel = read_panel(spec, source)
+    observers.hook("engine_panel_ready", panel=panel)
+    folds = make_folds(panel, spec)
+    plan_of(panel, spec, registry)
+
+    with RunFolder(output, spec.name, manifest.spec_fingerprint(loaded)) as folder:
+        outputs.begin(folder, loaded, registry, source)
+        observers.write_to(folder.path / "events.jsonl")
+        observers.hook("engine_run_start", name=spec.name, folder=folder.path, spec=loaded.resolved)
+
+        observers.stage("features", f"{panel.n_series:,} series, {panel.frame.height:,} rows")
+        work = prepare(folder.work, panel, spec, registry)
+        outputs.describe_data(folder, work)
+
+        observers.stage("backtest", f"{spec.backtest.folds} folds, {len(spec.models)} models")
+        backtest = _backtest(work, folds, folder, observers)
+
+        observers.stage("evaluate", "calibrating quantiles, scoring")
+        tested = _judge(work, folds, backtest, base)
+
+        observers.stage("forecast", ", ".join(chosen_models(spec, tested.choice)))
+        ahead = _forecast(work, tested, observers)
+
+        observers.stage("write", str(folder.path.parent))
+        tables = outputs.result_tables(
+            work,
+            forecast=ahead.calibrated.forecasts,
+            tested=tested.rows,
+            actuals=tested.actuals,
+            scores=tested.scores,
+            failures=pl.concat(
+                [tested.filled.failures, ahead.filled.failures, skipped_series(panel, spec, folds)]
+            ),
+        )
+        outputs.write_tables(folder, tables)
+        troubles = outputs.run_writers(folder, spec, registry, tables, base)
+        expected = gate(tested.scores, list(spec.expect))
+        failed = tables["failures"].filter(pl.col("kind") == "failed").height
+        exit_code = _exit_code(expected, failed)
+        folder.manifest.update(
+            status=_STATUS[exit_code],
+            seconds=round(time.perf_counter() - started, 3),
+            tasks=[*backtest.records(), *ahead.records],
+            calibration=manifest.calibration_summary(
+                [*tested.calibrated.records, *ahead.calibrated.records], panel
+            ),
+            folds=[{"cutoff": str(panel.grid.timestamp(f.cutoff)), "kind": f.kind} for f in folds],
+            best=manifest.choice_summary(tested.choice),
+            expect=expected,
+            failures={"failed": failed, "skipped": tables["failures"].height - failed},
+            observer_faults=observers.faults,
+        )
+        folder.publish()
+    observers.hook("engine_run_end", folder=folder.path, manifest=folder.manifest)
+    if troubles:
+        raise troubles[0]
+    return Outcome(folder.path, tested.scores, tested.choice, expected, tables["failures"],
+                   folder.manifest, exit_code, observers.faults)  # fmt: skip
+
+
+_STATUS = {EXIT_OK: "ok", EXIT_GATE: "gate failed", EXIT_FAILURES: "failures"}
+
+
+def _exit_code(expected: list[dict[str, Any]], failed: int) -> int:
+    if not all(row["holds"] for row in expected):
+        return EXIT_GATE
+    return EXIT_FAILURES if failed else EXIT_OK
+
+
+def _backtest(
+    work: Workspace, folds: list[Fold], folder: RunFolder, observers: Observers
+) -> Execution:
+    """Fit and predict every fold; an interruption keeps what was finished."""
+    done = Execution()
+    tasks = backtest_tasks(work.panel, work.spec, folds, capabilities(work.spec, work.registry))
+    try:
+        return execute(work, tasks, observers, done)
+    except BaseException:
+        outputs.keep_partial(folder, work, done)
+        raise
+
+
+@dataclass(frozen=True)
+class _Tested:
+    """The judged back-test: every forecast with quantiles, the scored rows, and the choice."""
+
+    actuals: pl.DataFrame
+    filled: Filled
+    calibrated: Calibration
+    rows: pl.DataFrame
+    scores: Scores
+    choice: Choice
+
+
+def _judge(work: Workspace, folds: list[Fold], backtest: Execution, base: Path) -> _Tested:
+    spec, panel = work.spec, work.panel
+    known = actuals(panel, [fold.cutoff for fold in folds])
+    filled = fill_from_fallback(backtest.forecasts(work), backtest, spec)
+    calibrated = calibrate(
+        filled.forecasts, filled.forecasts, known, panel, spec.quantiles, spec.minimum
+    )
+    judged = [fold.cutoff for fold in folds if fold.kind == "backtest"]
+    rows = calibrated.forecasts.filter(pl.col("cutoff").is_in(judged))
+    scores = evaluate(rows, known, panel, spec, work.registry, base)
+    return _Tested(known, filled, calibrated, rows, scores, choose(scores, spec))
+
+
+@dataclass(frozen=True)
+class _Ahead:
+    """The forecast beyond the data."""
+
+    filled: Filled
+    calibrated: Calibration
+    records: list[dict[str, Any]]
+
+
+def _forecast(work: Workspace, tested: _Tested, observers: Observers) -> _Ahead:
+    """Fit the chosen models on everything and forecast; the fallback stands in where one fails."""
+    spec, done = work.spec, Execution()
+    models = chosen_models(spec, tested.choice)
+    fallback = spec.run.fallback
+    spare = [fallback] if fallback is not None and fallback not in models else []
+    if spec.forecasts_beyond_data:
+        able = capabilities(spec, work.registry)
+        execute(work, final_tasks(work.panel, spec, [*models, *spare], able), observers, done)
+    filled = fill_from_fallback(done.forecasts(work), done, spec, keep=models)
+    calibrated = calibrate(
+        filled.forecasts,
+        tested.filled.forecasts,
+        tested.actuals,
+        work.panel,
+        spec.quantiles,
+        spec.minimum,
+    )
+    return _Ahead(filled, calibrated, done.records())
+
+
+def check_factories(loaded: LoadedSpec, registry: Registry) -> None:
+    """Import the code behind every component that the spec names, before any work is done."""
+    for kind, _, value in component_uses(loaded.resolved):
+        name = value if isinstance(value, str) else value["use"]
+        load_factory(registry.find(kind, name).component)
+
+
+def capabilities(spec: RunSpec, registry: Registry) -> dict[str, Capabilities]:
+    """What each model of the spec can do."""
+    able = {}
+    for name, use in spec.models.items():
+        component = registry.find("model", use.use).component
+        assert isinstance(component, Model)
+        able[name] = component.capabilities
+    return able
