@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.evaluate import Scores, coverage_of_rows, is_better
+from engine.spec.crosscheck import metric_name
 from engine.spec.model import Expectation, RunSpec
-from engine.spec.validate import metric_name
 
 COMPLETE = 0.99
 """A model is compared only if it forecast at least this share of the rows of the fullest model."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard, cast
 
 import polars as pl
 
@@ -13,8 +13,8 @@ from engine.contracts import MetricColumns, MetricData, PanelMetric, RowMetric
 from engine.data.forecast import quantile_column
 from engine.data.panel import Panel
 from engine.registry import Registry, build
+from engine.spec.crosscheck import metric_name
 from engine.spec.model import MetricUse, RunSpec
-from engine.spec.validate import metric_name
 
 ALL = "all"
 

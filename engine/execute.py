@@ -109,8 +109,10 @@ def execute(
         if result["status"] != "ok" and work.spec.run.on_error == "stop":
             _, uid, reason = result["failures"][0]
             where = f" for series {uid}" if uid else ""
-            failed = TaskError(f"task {result['name']} failed{where}: {reason}",
-                                hint=result["hint"] or "use `on_error: skip` to record it and go on")  # fmt: skip
+            failed = TaskError(
+                f"task {result['name']} failed{where}: {reason}",
+                hint=result["hint"] or "use `on_error: skip` to record it and go on",
+            )
             failed.exit_code = result["exit_code"] or failed.exit_code
             raise failed
     return into

@@ -62,10 +62,19 @@ def result_tables(
     return {
         "forecast": _published(forecast, panel),
         "backtest": _published(backtest, panel),
-        "scores": _with_timestamps(scores.scores, panel),
+        "scores": _with_timestamps(_described(scores), panel),
         "series_scores": scores.series,
         "failures": _with_timestamps(failures, panel),
     }
+
+
+def _described(scores: Scores) -> pl.DataFrame:
+    """Scores with their unit and which way is better, so that the table speaks for itself."""
+    metric = pl.col("metric")
+    return scores.scores.with_columns(
+        unit=metric.replace_strict(dict(scores.units), return_dtype=pl.String),
+        better=metric.replace_strict(dict(scores.better), return_dtype=pl.String),
+    )
 
 
 def _published(frame: pl.DataFrame, panel: Panel) -> pl.DataFrame:

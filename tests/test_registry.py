@@ -99,7 +99,7 @@ def test_a_missing_component_names_the_broken_plugin_that_may_offer_it(install: 
         (models() + "    yield Model('croston', 'math:sqrt', api_version=9)\n", "plugin API 9"),
         (models() + "    raise KeyError('late')\n", "late"),
         ("from engine import hookimpl\n@hookimpl\ndef engine_modles(): ...\n", "unknown hook"),
-        ("from engine import hookimpl\n@hookimpl\ndef engine_models(spec): ...\n", "spec"),
+        ("from engine import hookimpl\n@hookimpl\ndef engine_models(spec): ...\n", "engine_models"),
     ],
 )
 def test_a_wrong_plugin_is_broken_and_the_others_stay(install: Install, source, error):
@@ -128,6 +128,14 @@ def test_two_plugins_with_one_name_are_an_error_that_names_both(install: Install
     assert "acme-forecast (acme) and zenith-models (zenith)" in caught.value.message
     assert registry.find("model", "theta").distribution == "acme-forecast"
     assert [each.component.name for each in registry.listing()] == ["croston", "croston", "theta"]
+
+
+def test_one_module_installed_twice_offers_its_components_once(install: Install):
+    install("acme-forecast", "acme", models("croston"))
+    install("acme-renamed", "acme", models("croston"))
+    registry = Registry.discover()
+    assert registry.find("model", "croston").distribution == "acme-forecast"
+    assert [each.distribution for each in registry.broken] == ["acme-renamed"]
 
 
 def test_one_name_may_stand_for_two_kinds(install: Install):
@@ -169,7 +177,7 @@ def test_order_of_installation_does_not_matter(install: Install):
 def test_a_missing_dependency_comes_with_the_line_that_installs_it(install: Install):
     install("acme", "acme_needy", "import no_such_package_xyz.deep\n")
     told = Model("croston", "acme_needy:Croston", install="pip install 'acme[croston]'")
-    with pytest.raises(MissingDependencyError, match="'croston' needs.*no_such_package") as caught:
+    with pytest.raises(MissingDependencyError, match=r"'croston' needs.*no_such_package") as caught:
         load_factory(told)
     assert caught.value.hint == "pip install 'acme[croston]'"
     with pytest.raises(MissingDependencyError) as caught:

@@ -125,7 +125,7 @@ def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> p
 
 
 def _as_category(values: pl.Series) -> pl.Series:
-    if not (values.dtype == pl.String or values.dtype == pl.Categorical or values.dtype == pl.Enum):
+    if not isinstance(values.dtype, pl.String | pl.Categorical | pl.Enum):
         if values.dtype.is_temporal():
             return _as_category(values.cast(pl.String))
         if values.dtype == pl.Null:

@@ -45,7 +45,12 @@ class Periods:
     def key(self) -> pl.Expr:
         """The label of a row, a Date: `ds` itself, or the first of its months."""
         date = pl.col("ds").dt.date()
-        return date.dt.truncate(f"{self.months}mo") if self.months else date
+        if not self.months:
+            return date
+        # Counted from year 0, as the time grid does: truncating would count from 1970.
+        months = date.dt.year().cast(pl.Int32) * 12 + date.dt.month().cast(pl.Int32) - 1
+        first = months // self.months * self.months
+        return pl.date(first // 12, first % 12 + 1, 1)
 
     def labels(self, day: dt.date, ahead: int = 0) -> list[dt.date]:
         """Labels of the periods that hold `day`, moved by `ahead` periods.
@@ -63,6 +68,10 @@ class Periods:
             for offset in range(self.days)
         ]
 
+    def years_within(self, periods: int) -> int:
+        """Years, at least 1, that hold this many periods."""
+        return 1 + periods * (self.months * 31 or self.days) // 366
+
     def first_day(self) -> pl.Expr:
         """The first day of a row's period, a Date."""
         shift = self.days - 1 if self.ends else 0
@@ -73,8 +82,9 @@ def holiday_expressions(
     region: Holidays, freq: Frequency, first_year: int, last_year: int
 ) -> dict[str, pl.Expr]:
     """Features by name, for panels that lie between two years; DataError for an unknown region."""
-    days = _holidays_of(region, first_year - 1, last_year + 1)
     periods = Periods.of(freq, region.label)
+    margin = periods.years_within(max(region.before, region.after) + 1)
+    days = _holidays_of(region, first_year - margin, last_year + margin)
     place = _slug(f"{region.country} {region.subdivision or ''}")
     name = f"calendar_holiday_{place}"
     dates = sorted(days)

@@ -53,12 +53,14 @@ class Holidays(Params):
     )
     observed: bool = Field(True, description="Count days on which a holiday is made up for.")
     before: int = Field(
-        0, ge=0, le=60, description="Flags for each of the n periods ahead of a holiday."
+        0, ge=0, le=60, description="Flags for each of the n periods (at least days) before one."
     )
     after: int = Field(
-        0, ge=0, le=60, description="Flags for each of the n periods that follow a holiday."
+        0, ge=0, le=60, description="Flags for each of the n periods (at least days) after one."
     )
-    count: bool = Field(False, description="Number of holidays within the period (weeks, months).")
+    count: bool = Field(
+        False, description="Number of days within the period (weeks, months) that are holidays."
+    )
     days_to: int | None = Field(
         None, ge=1, le=366, description="Days until the next holiday, capped at this number."
     )

@@ -42,8 +42,8 @@ class RidgeParams(Params):
         lt=1,
         allow_inf_nan=False,
         description="Add a 0/1 column `missing(<feature>)` for each feature that is missing in "
-        "more than this share of the rows; null adds none. Missing values themselves take the "
-        "mean of the observed ones.",
+        "more than this share of the rows (weighted if there is a decay); null adds none. Missing "
+        "values themselves take the mean of the observed ones.",
     )
     max_features: int = Field(
         default=1_000,

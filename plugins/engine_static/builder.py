@@ -56,26 +56,15 @@ class Static:
     def _encoded(
         self, column: str, context: FeatureContext, availability: Availability
     ) -> Iterator[Feature]:
-        levels = _levels(column, context)
-        dtype = context.dtypes[column]
-        is_text = isinstance(dtype, (pl.Enum, pl.String))
-        # Enums compare by code, which is much faster than making text of every row.
-        value = pl.col(column) if is_text else pl.col(column).cast(pl.String)
-        name = f"static_{column}"
+        levels, name = _levels(column, context), f"static_{column}"
         if self.params.encode == "ordinal":
-            number = (
-                pl.col(column)
-                .cast(pl.String)
-                .replace_strict(
-                    pl.Series(levels, dtype=pl.String),
-                    pl.Series(range(len(levels)), dtype=pl.Float32),
-                    default=None,
-                    return_dtype=pl.Float32,
-                )
-            )
-            yield Feature(name, number, availability, lookback=0)
+            yield Feature(name, _number_of_level(column, levels), availability, lookback=0)
             return
         self._check_count(column, levels)
+        dtype = context.dtypes[column]
+        # Enums compare by code, which is much faster than making text of every row.
+        is_text = dtype in (pl.Enum, pl.String)
+        value = pl.col(column) if is_text else pl.col(column).cast(pl.String)
         for level in levels:
             # No value is none of the levels, not an unknown one: an event that is null is no event.
             flag = (value == level).fill_null(False)
@@ -94,8 +83,28 @@ def _is_number(dtype: pl.DataType) -> bool:
     return dtype.is_numeric() or dtype == pl.Boolean
 
 
+def _number_of_level(column: str, levels: Sequence[str]) -> pl.Expr:
+    """Place of a value among the levels, counted from 0; missing for any other value."""
+    return (
+        pl.col(column)
+        .cast(pl.String)
+        .replace_strict(
+            pl.Series(levels, dtype=pl.String),
+            pl.Series(range(len(levels)), dtype=pl.Float32),
+            default=None,
+            return_dtype=pl.Float32,
+        )
+    )
+
+
 def _levels(column: str, context: FeatureContext) -> tuple[str, ...]:
     levels = context.levels.get(column)
+    if levels is None:
+        raise DataError(
+            f"static: column {column!r} has type {context.dtypes[column]} or too many distinct "
+            "values to be treated as categories",
+            hint="leave the column out, or group its values into fewer ones",
+        )
     if not levels:
         raise DataError(
             f"static: column {column!r} has no levels, as all its values are missing",
