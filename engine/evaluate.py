@@ -154,7 +154,8 @@ def _scales(panel: Panel, scale: pl.Expr, cutoff: int) -> pl.DataFrame:
 
 
 def _totals(sums: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:
-    terms = [c for c in sums.columns if c not in _KEYS and not c.startswith("by:")]
+    kept = {*_KEYS, *by}
+    terms = [c for c in sums.columns if c not in kept and not c.startswith("by:")]
     return sums.group_by(*by, maintain_order=True).agg(pl.col(terms).sum())
 
 

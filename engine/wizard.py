@@ -187,14 +187,14 @@ def _frequency(frame: pl.DataFrame, keys: list[str], ds: str) -> tuple[str | int
     """Commonest distance between rows of a series, whether there are longer ones, longest series."""
     ordered = frame.select(*keys, ds).sort(*keys, ds)
     steps = ordered.select(pl.col(ds).diff().over(keys)).to_series().drop_nulls()
-    longest = int(frame.group_by(keys).len()["len"].max() or 0)  # type: ignore[call-overload]
+    longest = int(frame.group_by(keys).len()["len"].max() or 0)  # type: ignore[arg-type]
     if steps.is_empty():
         return 1, False, longest
     if frame[ds].dtype.is_integer():
-        step = int(steps.mode().min())  # type: ignore[call-overload]
+        step = int(steps.mode().min())  # type: ignore[arg-type]
         return step, bool((steps > step).any()), longest
     seconds = steps.dt.total_seconds()
-    commonest = int(seconds.mode().min())  # type: ignore[call-overload]
+    commonest = int(seconds.mode().min())  # type: ignore[arg-type]
     days = commonest / 86_400
     table = ((1, "1d"), (7, "1w"), (31, "1mo"), (92, "1q"), (366, "1y"))
     name = next((n for d, n in table if days == d), None)
@@ -234,21 +234,26 @@ def _text(path: Path, guess: _Guess) -> str:
         )
         features[-1] = features[-1].replace("}}", f"}}{seasonal}}}")
     policy = "forward_fill" if guess.incomplete else "error"
+    columns = f"{{unique_id: {keys}, ds: {guess.ds}, y: {guess.y}}}"
+    covariates = (
+        f"future: {_list(guess.future)}, past: {_list(guess.past)}, static: {_list(guess.static)}"
+    )
     lines = [
-        "# A draft made from a look at the data. Read every line: what is wrong here is wrong in the forecasts.",
+        "# A draft made from a look at the data. Read every line:",
+        "# what is wrong here is wrong in the forecasts.",
         "version: 1",
         f"name: {''.join(ch if ch.isalnum() else '_' for ch in path.name.split('.')[0])}",
         "seed: 1",
         "data:",
         f"  source: {{use: files, path: {str(path)!r}}}",
-        f"  columns: {{unique_id: {keys}, ds: {guess.ds}, y: {guess.y}}}",
+        f"  columns: {columns}",
         f"  freq: {guess.freq}",
-        "  # future: known for the days to forecast; past: known up to today only; static: never changes",
-        f"  covariates: {{future: {_list(guess.future)}, past: {_list(guess.past)}, static: {_list(guess.static)}}}",
+        "  # future: known for the days to forecast; past: known up to today; static: never changes",
+        f"  covariates: {{{covariates}}}",
         "  missing:",
-        f"    y: {'drop' if guess.gaps else 'error'}          # drop: a missing value is neither trained on nor scored; or zero",
+        f"    y: {'drop' if guess.gaps else 'error'}    # drop: neither trained on nor scored; or zero, ...",
         f"    future: {policy}",
-        "    horizon: skip    # backtest only; give the known future and delete this line to forecast beyond the data",
+        "    horizon: skip    # backtest only; add the known future and delete this to forecast",
         f"horizon: {horizon}",
         "quantiles: [0.1, 0.5, 0.9]",
         "features:",

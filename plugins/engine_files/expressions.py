@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+
 import polars as pl
 from polars.exceptions import PolarsError
 
 from engine.errors import DataError, first_line
 from engine_files.columns import require
+
+_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+_WINDOW = re.compile(r"\bover\s*\(", re.IGNORECASE)
 
 
 def filtered(frame: pl.LazyFrame, condition: str | None, place: str) -> pl.LazyFrame:
@@ -43,12 +49,29 @@ def _parsed(text: str, columns: list[str], option: str, place: str) -> pl.Expr:
         ) from None
     require(dict.fromkeys(expr.meta.root_names()), columns, option=option, place=place)
     # A sum or a window over all rows would see past every cutoff of a backtest.
-    if not expr.meta.is_row_separable():
+    if _WINDOW.search(_QUOTED.sub("", text)) or any(_mixes_rows(n) for n in _nodes(expr)):
         raise DataError(
             f"{option}: this mixes several rows, which could carry the future into the past",
             hint="use one row's columns only; rolling and cross-series values are features",
         )
     return expr
+
+
+def _nodes(expr: pl.Expr) -> Iterator[pl.Expr]:
+    yield expr
+    for part in expr.meta.pop():
+        yield from _nodes(part)
+
+
+def _mixes_rows(node: pl.Expr) -> bool:
+    """Whether one node of an expression counts, aggregates or repeats the rows of its columns."""
+    if not node.meta.root_names():
+        return node.meta.eq(pl.len())
+    try:
+        return node.meta.is_scalar() or not node.meta.is_length_preserving()
+    except PolarsError:
+        # Arithmetic that is only resolved once it meets the frame's types; it works row by row.
+        return False
 
 
 def _resolved(frame: pl.LazyFrame, expr: pl.Expr, option: str, place: str) -> pl.DataType:

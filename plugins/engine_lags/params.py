@@ -61,7 +61,7 @@ class LagsParams(Params):
         (), description="One or several seasons: {period: 7, count: 3}."
     )
     rolling: Rolling = Field(
-        default_factory=Rolling, description="Statistics over windows: {mean: [4, 13]}."
+        Rolling.model_validate({}), description="Statistics over windows: {mean: [4, 13]}."
     )
     ewm: tuple[Alpha, ...] = Field(
         (), description="Smoothing factors of exponentially weighted means."

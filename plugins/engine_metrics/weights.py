@@ -47,25 +47,35 @@ def sales(history: Panel, whole: Panel, options: SalesWeights) -> Floats:
     return values
 
 
-def roots(history: Panel, whole: Panel, level: Level) -> Floats:
-    """Root of the mean squared step of each aggregated series' history, in units, (n_cells,).
-
-    The mean runs over the steps after the first sum other than 0; NaN where there is none. Rows
-    without y add nothing to a sum. (M5 guide; Makridakis et al. 2022, equation 1.)
-    """
+def summed(history: Panel, whole: Panel, finest: Level) -> Floats:
+    """The history added up to the cells of a level, (n_cells, periods); without y adds nothing."""
     if not history.frame.height:
-        return np.full(level.n_cells, np.nan)
-    cell = level.cell[whole.starts <= history.end]
-    first = int(history.ordinals.min())
+        return np.zeros((finest.n_cells, 0))
+    cell = finest.cell[whole.starts <= history.end]
+    ordinals = history.ordinals
+    first = int(ordinals.min())
     periods = history.end - first + 1
-    place = cell[history.series_index] * periods + history.ordinals - first
+    place = cell[history.series_index] * periods + ordinals - first
     y = np.bincount(
-        place, weights=np.nan_to_num(history.y()), minlength=level.n_cells * periods
-    ).reshape(level.n_cells, periods)
+        place, weights=np.nan_to_num(history.y()), minlength=finest.n_cells * periods
+    )
+    return y.astype(np.float64, copy=False).reshape(finest.n_cells, periods)
+
+
+def roots(y: Floats, cells: npt.NDArray[np.int64]) -> Floats:
+    """Root of the mean squared step of each aggregated series, in units, (n_cells,).
+
+    y: (finer cells, periods), cells: the cell that each of them adds to. The mean runs over the
+    steps after the first sum other than 0; NaN where there is none. (M5 guide; Makridakis et al.
+    2022, equation 1.)
+    """
+    order = np.argsort(cells, kind="stable")
+    begins = np.flatnonzero(np.diff(cells[order], prepend=-1))
+    y = np.add.reduceat(y[order], begins, axis=0)
     selling = np.logical_or.accumulate(y != 0, axis=1)[:, :-1]
     squares = np.where(selling, np.diff(y, axis=1) ** 2, 0.0).sum(axis=1)
     steps = selling.sum(axis=1)
-    mean = np.full(level.n_cells, np.nan)
+    mean = np.full(len(begins), np.nan)
     np.divide(squares, steps, out=mean, where=steps > 0)
     root: Floats = np.sqrt(mean)
     return root

@@ -17,7 +17,7 @@ from engine_metrics.hierarchy import Level, finest_of, levels_of
 from engine_metrics.params import FileWeights, SalesWeights, WrmsseParams
 from engine_metrics.points import Better
 from engine_metrics.rows import error
-from engine_metrics.weights import Floats, from_table, read_table, roots, sales
+from engine_metrics.weights import Floats, from_table, read_table, roots, sales, summed
 
 _BY = ["model", "cutoff"]
 
@@ -67,14 +67,17 @@ class WeightedScaledError:
         parts = []
         for cutoff in errors["cutoff"].unique().sort().to_list():
             history = data.panel.until(cutoff)
-            bought = None
+            bought = past = None
             if isinstance(self.params.weights, SalesWeights):
                 bought = sales(history, data.panel, self.params.weights)
+            if tables.scales is None:
+                past = summed(history, data.panel, finest)
             for level, square in zip(levels, squares, strict=True):
                 here = square.filter(pl.col("cutoff") == cutoff)
                 scored = np.unique(here["cell"].to_numpy())
                 weights = self._weights(level, scored, bought, tables, cutoff)
-                scales = self._scales(level, weights, history, data.panel, tables)
+                made = None if past is None else roots(past, level.within(finest))
+                scales = self._scales(level, weights, made, tables)
                 parts.append(_weighted(here, level, weights, scales))
         return _with_totals(complete, parts, levels)
 
@@ -110,19 +113,19 @@ class WeightedScaledError:
         return weights
 
     def _scales(
-        self, level: Level, weights: Floats, history: Panel, whole: Panel, tables: _Tables
+        self, level: Level, weights: Floats, made: Floats | None, tables: _Tables
     ) -> Floats:
         """Scales of a level's cells in units, (n_cells,); 1 for cells without a weight."""
         options = self.params.scales
-        if options is not None and tables.scales is not None:
-            values = from_table(tables.scales, level, options, "scales")
-            values = values if options.root else np.sqrt(values)
-            hint = "add them to the file, or leave `scales` out to take them from the history"
-        else:
-            values = roots(history, whole, level)
+        if made is not None:
+            values = made
             hint = (
                 "their history is constant or too short; begin the back-test later, or give a file"
             )
+        elif options is not None and tables.scales is not None:
+            values = from_table(tables.scales, level, options, "scales")
+            values = values if options.root else np.sqrt(values)
+            hint = "add them to the file, or leave `scales` out to take them from the history"
         needed = weights > 0
         _complain(level, np.flatnonzero(needed & ~(values > 0)), "scale above 0", hint)
         scales: Floats = np.where(needed, values, 1.0)

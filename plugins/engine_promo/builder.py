@@ -118,7 +118,8 @@ def _to_mean_of_others(price: pl.Expr) -> pl.Expr:
 
 def _to_lowest(price: pl.Expr) -> pl.Expr:
     """price / lowest price of the group - 1: 0 for the cheapest."""
-    return price / price.min() - 1
+    # Subtracting first makes it exactly 0: division by a constant may round.
+    return (price - price.min()) / price.min()
 
 
 def _rank(price: pl.Expr) -> pl.Expr:

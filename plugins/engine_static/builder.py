@@ -101,9 +101,8 @@ def _levels(column: str, context: FeatureContext) -> tuple[str, ...]:
     levels = context.levels.get(column)
     if levels is None:
         raise DataError(
-            f"static: column {column!r} has type {context.dtypes[column]} or too many distinct "
-            "values to be treated as categories",
-            hint="leave the column out, or group its values into fewer ones",
+            f"static: column {column!r} has too many distinct values to be treated as categories",
+            hint="leave the column out, or give its series a static column with fewer groups",
         )
     if not levels:
         raise DataError(

@@ -57,7 +57,8 @@ def fit(*blocks: DesignBlock, n_series: int = 1, **options) -> FittedRidge:
 
 def data(seed: int, rows: int = 60, columns: int = 4, holes: float = 0.0) -> DesignBlock:
     random = np.random.default_rng(seed)
-    X = random.normal(size=(rows, columns)) * [1, 10, 0.1, 1][:columns] + [0, 50, 3, -2][:columns]
+    spread, center = np.resize([1, 10, 0.1, 1], columns), np.resize([0, 50, 3, -2], columns)
+    X = random.normal(size=(rows, columns)) * spread + center
     y = X @ np.linspace(1, -1, columns) + random.normal(size=rows)
     X[random.random(X.shape) < holes] = NAN
     return block_of(X, y, age=random.integers(0, 20, rows), series=random.integers(0, 3, rows))
@@ -124,18 +125,12 @@ def test_any_sharding_and_order_of_rows_gives_the_same_coefficients(seed, cuts, 
         np.testing.assert_allclose(getattr(merged, name), expected, rtol=1e-10, atol=close)
 
 
-def test_blocks_of_one_design_are_pooled():
-    block = data(1, rows=90)
-    cut = [rows_of(block, slice(i, i + 30)) for i in (0, 30, 60)]
-    got = fit(*cut, penalty=1.0).coefficients
-    np.testing.assert_allclose(got, fit(block, penalty=1.0).coefficients, rtol=1e-10)
-
-
-def test_rows_beyond_one_chunk_count():
+def test_rows_of_all_blocks_and_beyond_one_chunk_count():
     block = data(3, rows=10_001)
-    np.testing.assert_allclose(
-        fit(block, penalty=3.0).predict(block).y_hat, direct(block.X, block.y, 3.0), rtol=1e-9
-    )
+    cut = [rows_of(block, slice(i, i + 5_000)) for i in (0, 5_000, 10_000)]
+    for blocks in ([block], cut):
+        got = fit(*blocks, penalty=3.0).predict(block).y_hat
+        np.testing.assert_allclose(got, direct(block.X, block.y, 3.0), rtol=1e-9)
 
 
 def test_without_a_penalty_equals_least_squares():
@@ -169,7 +164,7 @@ def test_collinear_features_share_the_effect(penalty):
 
 
 @pytest.mark.parametrize("scope", ["global", "local"])
-@pytest.mark.parametrize("value", [0.0, 0.1, 20_000.7, NAN])
+@pytest.mark.parametrize("value", [0.0, 0.1, 20_000.7, NAN, [1, 1 + 2**-23] * 30])
 def test_a_constant_or_absent_feature_gets_no_coefficient(scope, value):
     block = data(8)
     with_constant = block.X.copy()
@@ -267,13 +262,17 @@ def test_a_feature_first_missing_when_predicting_takes_the_mean():
     )
 
 
-def test_standard_errors_without_penalty_are_those_of_least_squares():
+@pytest.mark.parametrize("penalty", [0.0, 20.0])
+def test_standard_errors_are_those_of_a_linear_estimator_with_independent_errors(penalty):
     block = data(9)
-    A = np.column_stack([np.ones(60), block.X.astype(np.float64)])
-    residual = block.y - A @ np.linalg.lstsq(A, block.y, rcond=None)[0]
-    covariance = np.linalg.inv(A.T @ A) * (residual @ residual) / (60 - 5)
-    table = fit(block, penalty=0).tables()["coefficients"]
-    np.testing.assert_allclose(table["standard_error"], np.sqrt(np.diag(covariance))[1:], 1e-6)
+    X = block.X.astype(np.float64)
+    A = np.column_stack([np.ones(60), (X - X.mean(axis=0)) / X.std(axis=0)])
+    estimator = np.linalg.solve(A.T @ A + np.diag([0.0, *[penalty] * 4]), A.T)
+    residual = block.y - A @ estimator @ block.y
+    noise = (residual @ residual) / (60 - np.trace(A @ estimator))
+    expected = np.sqrt(noise * (estimator**2).sum(axis=1))[1:] / X.std(axis=0)
+    table = fit(block, penalty=penalty).tables()["coefficients"]
+    np.testing.assert_allclose(table["standard_error"], expected, 1e-6)
 
 
 @pytest.mark.parametrize("scope", ["global", "local"])
@@ -298,7 +297,7 @@ def test_loading_says_what_is_wrong(tmp_path: Path):
 @given(cut=st.integers(1, 59), scope=st.sampled_from(["global", "local"]))
 @settings(max_examples=10, deadline=None)
 def test_a_forecast_does_not_depend_on_the_rows_beside_it(cut, scope):
-    block = data(12, holes=0.1)
+    block = data(12, columns=40, holes=0.1)
     fitted = fit(block, n_series=3, scope=scope)
     whole = fitted.predict(block).y_hat
     head, tail = rows_of(block, slice(0, cut)), rows_of(block, slice(cut, None))
