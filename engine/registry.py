@@ -77,7 +77,7 @@ class Registry:
         try:
             self.manager.register(plugin, name=f"{distribution}:{name}")
             self.manager.check_pending()
-            for component in _components_of(plugin):
+            for component in list(_components_of(plugin)):
                 entry = Registered(component, name, distribution, version)
                 self.components.setdefault((component.kind, component.name), []).append(entry)
         except Exception as error:  # noqa: BLE001 - a broken plugin may raise anything

@@ -25,6 +25,9 @@ from engine.observers import Listener, SilentListener
 EVERY = 10.0
 """Seconds between two plain lines of one kind of inner progress."""
 
+SHORT = 1.0
+"""Seconds; of shorter tasks only every tenth has a plain line."""
+
 
 @contextmanager
 def progress_for(*, quiet: bool) -> Iterator[Listener]:
@@ -54,9 +57,10 @@ class _Lines:
             self._done, self._of = 0, data["count"]
         elif event == "task_end":
             self._done += 1
-            status = (
-                "" if data["status"] == "ok" else f" {data['status']}, {data['failures']} failures"
-            )
+            failed = data["status"] != "ok"
+            if data["seconds"] < SHORT and not failed and self._done % 10 and self._done < self._of:
+                return
+            status = f" {data['status']}, {data['failures']} failures" if failed else ""
             self._say(f"  [{self._done}/{self._of}] {data['name']} {data['seconds']:.1f}s{status}")
         elif event == "observer_failed":
             self._say(f"  warning: {data['reason']}")

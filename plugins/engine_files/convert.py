@@ -96,9 +96,9 @@ def _conversion(
         return _Conversion(column, to, source.cast(pl.String).cast(pl.Categorical), _none(), "")
     if to == "bool" and is_text:
         lower = text.str.to_lowercase()
-        new = pl.when(lower.is_in(_TRUE)).then(True).when(lower.is_in(_FALSE)).then(False)
+        flag: pl.Expr = pl.when(lower.is_in(_TRUE)).then(True).when(lower.is_in(_FALSE)).then(False)
         hint = "flags are written true/false, yes/no or 1/0; derive others with a CASE expression"
-        return _Conversion(column, to, new, _lost(source, new), hint)
+        return _Conversion(column, to, flag, _lost(source, flag), hint)
     target = {"int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}[to]
     if not (is_text or dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):
         raise DataError(

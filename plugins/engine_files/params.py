@@ -21,18 +21,19 @@ class CsvParams(Params):
     """How text files are written."""
 
     separator: str | None = Field(
-        None, description="character between fields; by default a comma, a tab for .tsv"
+        default=None, description="character between fields; by default a comma, a tab for .tsv"
     )
-    decimal_comma: bool = Field(False, description="numbers are written 1,5 instead of 1.5")
+    decimal_comma: bool = Field(default=False, description="numbers are written 1,5 instead of 1.5")
     null_values: list[str] = Field(
         default_factory=list, description="texts that mean 'missing', beside the empty field"
     )
     encoding: str = Field(
-        "utf8", description="utf8, utf8-lossy, or a codec such as latin-1 (then read into memory)"
+        default="utf8",
+        description="utf8, utf8-lossy, or a codec such as latin-1 (then read into memory)",
     )
-    skip_rows: int = Field(0, ge=0, description="lines before the header")
+    skip_rows: int = Field(default=0, ge=0, description="lines before the header")
     infer_rows: int = Field(
-        10_000, ge=1, description="rows that types are inferred from; `types` states them"
+        default=10_000, ge=1, description="rows that types are inferred from; `types` states them"
     )
 
     @field_validator("separator")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import Field, field_validator, model_validator
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from engine.components import Params
 
@@ -104,6 +107,18 @@ class SalesWeights(Params):
     periods: int = Field(28, ge=1, description="periods up to the cutoff that are summed")
 
 
+def _kind_of_weights(value: Any) -> str:
+    """Which weights are meant, so that a mistake in one kind is not explained as the other's."""
+    names = value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
+    return "file" if "path" in names else "sales"
+
+
+Weights = Annotated[
+    Annotated[FileWeights, Tag("file")] | Annotated[SalesWeights, Tag("sales")],
+    Discriminator(_kind_of_weights),
+]
+
+
 class FileScales(FileParams):
     """Scales from a file."""
 
@@ -123,7 +138,7 @@ class WrmsseParams(Params):
         description="levels of aggregation, each a list of key or static columns to sum by; [] is "
         "the total, e.g. [[], [state_id], [store_id], [store_id, dept_id]]",
     )
-    weights: FileWeights | SalesWeights = Field(
+    weights: Weights = Field(
         description="weight of each aggregated series: {column: price} for the latest sales in "
         "money, or {path: ...} for a file"
     )

@@ -56,9 +56,7 @@ def summed(history: Panel, whole: Panel, finest: Level) -> Floats:
     first = int(ordinals.min())
     periods = history.end - first + 1
     place = cell[history.series_index] * periods + ordinals - first
-    y = np.bincount(
-        place, weights=np.nan_to_num(history.y()), minlength=finest.n_cells * periods
-    )
+    y = np.bincount(place, weights=np.nan_to_num(history.y()), minlength=finest.n_cells * periods)
     return y.astype(np.float64, copy=False).reshape(finest.n_cells, periods)
 
 

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from engine.contracts import MetricData
-from engine.data.panel import Panel
+from engine.data.panel import IntArray, Panel
 from engine.errors import DataError
 from engine_metrics.hierarchy import Level, finest_of, levels_of
-from engine_metrics.params import FileWeights, SalesWeights, WrmsseParams
+from engine_metrics.params import SalesWeights, WrmsseParams
 from engine_metrics.points import Better
 from engine_metrics.rows import error
 from engine_metrics.weights import Floats, from_table, read_table, roots, sales, summed
 
 _BY = ["model", "cutoff"]
-
-
-@dataclass(frozen=True)
-class _Tables:
-    """What the files hold, None where the history is used."""
-
-    weights: pl.DataFrame | None
-    scales: pl.DataFrame | None
 
 
 class WeightedScaledError:
@@ -62,77 +51,70 @@ class WeightedScaledError:
         levels = levels_of(data.panel, self.params.levels)
         finest = finest_of(data.panel, levels)
         complete, errors = _errors(data.rows, data.panel, finest)
-        tables = self._tables(data)
         squares = [_mean_squares(errors, level.within(finest)) for level in levels]
         parts = []
         for cutoff in errors["cutoff"].unique().sort().to_list():
             history = data.panel.until(cutoff)
-            bought = past = None
-            if isinstance(self.params.weights, SalesWeights):
-                bought = sales(history, data.panel, self.params.weights)
-            if tables.scales is None:
-                past = summed(history, data.panel, finest)
+            weight_of = self._weights(data, history)
+            scale_of = self._scales(data, history, finest)
             for level, square in zip(levels, squares, strict=True):
                 here = square.filter(pl.col("cutoff") == cutoff)
                 scored = np.unique(here["cell"].to_numpy())
-                weights = self._weights(level, scored, bought, tables, cutoff)
-                made = None if past is None else roots(past, level.within(finest))
-                scales = self._scales(level, weights, made, tables)
+                weights = _shares(level, weight_of(level), scored, cutoff)
+                scales = _usable(level, scale_of(level), weights)
                 parts.append(_weighted(here, level, weights, scales))
         return _with_totals(complete, parts, levels)
 
-    def _tables(self, data: MetricData) -> _Tables:
-        weights, scales = self.params.weights, self.params.scales
-        return _Tables(
-            read_table(weights, weights.value, data.base, "weights")
-            if isinstance(weights, FileWeights)
-            else None,
-            None if scales is None else read_table(scales, scales.value, data.base, "scales"),
-        )
-
-    def _weights(
-        self, level: Level, scored: Any, bought: Floats | None, tables: _Tables, cutoff: int
-    ) -> Floats:
-        """Weights of a level's cells, (n_cells,), which sum to 1; 0 for cells that are not scored."""
+    def _weights(self, data: MetricData, history: Panel) -> Callable[[Level], Floats]:
+        """What gives the weights of a level's cells, in proportion, NaN where there are none."""
         options = self.params.weights
-        if isinstance(options, FileWeights) and tables.weights is not None:
-            values = from_table(tables.weights, level, options, "weights")
-            _complain(level, scored[np.isnan(values[scored])], "weight", "add them to the file")
-        else:
-            assert bought is not None
-            values = level.sum(bought)
-        weights = np.zeros(level.n_cells)
-        weights[scored] = values[scored]
-        total = weights.sum()
-        if not total > 0:
-            raise DataError(
-                f"metric 'wrmsse': all weights of {level} are 0 at cutoff {cutoff}",
-                hint="is the price in `weights.column` known there, and `periods` long enough?",
-            )
-        weights /= total
-        return weights
+        if isinstance(options, SalesWeights):
+            money = sales(history, data.panel, options)
+            return lambda level: level.sum(money)
+        table = read_table(options, options.value, data.base, "weights")
+        return lambda level: from_table(table, level, options, "weights")
 
-    def _scales(
-        self, level: Level, weights: Floats, made: Floats | None, tables: _Tables
-    ) -> Floats:
-        """Scales of a level's cells in units, (n_cells,); 1 for cells without a weight."""
+    def _scales(self, data: MetricData, history: Panel, finest: Level) -> Callable[[Level], Floats]:
+        """What gives the scales of a level's cells in units, NaN where there are none."""
         options = self.params.scales
-        if made is not None:
-            values = made
-            hint = (
-                "their history is constant or too short; begin the back-test later, or give a file"
-            )
-        elif options is not None and tables.scales is not None:
-            values = from_table(tables.scales, level, options, "scales")
-            values = values if options.root else np.sqrt(values)
-            hint = "add them to the file, or leave `scales` out to take them from the history"
-        needed = weights > 0
-        _complain(level, np.flatnonzero(needed & ~(values > 0)), "scale above 0", hint)
-        scales: Floats = np.where(needed, values, 1.0)
-        return scales
+        if options is None:
+            past = summed(history, data.panel, finest)
+            return lambda level: roots(past, level.within(finest))
+        table = read_table(options, options.value, data.base, "scales")
+        if not options.root:
+            table = table.with_columns(pl.col("value").sqrt())
+        return lambda level: from_table(table, level, options, "scales")
 
 
-def _complain(level: Level, cells: Any, what: str, hint: str) -> None:
+def _shares(level: Level, values: Floats, scored: IntArray, cutoff: int) -> Floats:
+    """Weights that sum to 1 over the cells that are scored, (n_cells,), and 0 for the others."""
+    hint = "add them to the file of weights"
+    _complain(level, scored[np.isnan(values[scored])], "weight", hint)
+    weights = np.zeros(level.n_cells)
+    weights[scored] = values[scored]
+    total = weights.sum()
+    if not total > 0:
+        raise DataError(
+            f"metric 'wrmsse': all weights of {level} are 0 at cutoff {cutoff}",
+            hint="is the price in `weights.column` known there, and `periods` long enough?",
+        )
+    weights /= total
+    return weights
+
+
+def _usable(level: Level, values: Floats, weights: Floats) -> Floats:
+    """Scales in units, (n_cells,), and 1 for cells without a weight."""
+    needed = weights > 0
+    hint = (
+        "add them to the file of scales; scales of the history need one in which the sum changes: "
+        "begin the back-test later, or give a file"
+    )
+    _complain(level, np.flatnonzero(needed & ~(values > 0)), "scale above 0", hint)
+    scales: Floats = np.where(needed, values, 1.0)
+    return scales
+
+
+def _complain(level: Level, cells: IntArray, what: str, hint: str) -> None:
     if len(cells):
         shown = ", ".join(level.label(int(cell)) for cell in cells[:3])
         raise DataError(
@@ -181,7 +163,7 @@ def _errors(rows: pl.DataFrame, panel: Panel, finest: Level) -> tuple[pl.DataFra
     return complete, errors
 
 
-def _mean_squares(errors: pl.DataFrame, cells: npt.NDArray[np.int64]) -> pl.DataFrame:
+def _mean_squares(errors: pl.DataFrame, cells: IntArray) -> pl.DataFrame:
     """Mean over dates of the squared error of each aggregated series: `model, cutoff, cell, mse`."""
     return (
         errors.with_columns(pl.col("cell").map_batches(_lookup(cells), pl.Int64))
@@ -192,7 +174,7 @@ def _mean_squares(errors: pl.DataFrame, cells: npt.NDArray[np.int64]) -> pl.Data
     )
 
 
-def _lookup(table: npt.NDArray[np.int64]) -> Callable[[pl.Series], pl.Series]:
+def _lookup(table: IntArray) -> Callable[[pl.Series], pl.Series]:
     return lambda index: pl.Series(table[index.to_numpy()])
 
 

@@ -92,7 +92,7 @@ def _regular_price(
     at = rng.integers(1, timeline.total, size=count)
     changes = np.zeros(timeline.total)
     np.add.at(changes, at, rng.uniform(-_LARGEST_CHANGE, _LARGEST_CHANGE, size=count))
-    return traits.base_price * np.exp(np.cumsum(changes))
+    return np.exp(np.cumsum(changes)) * traits.base_price
 
 
 def _baseline(traits: Traits, timeline: Timeline) -> FloatArray:
@@ -100,7 +100,8 @@ def _baseline(traits: Traits, timeline: Timeline) -> FloatArray:
     yearly = np.exp(traits.yearly * (np.sin(angle) + 0.3 * np.sin(2 * angle)))
     trend = (1 + traits.trend) ** timeline.year
     holiday = np.where(timeline.holiday, traits.holiday_effect, 1.0)
-    return traits.level * trend * traits.week[timeline.weekday] * yearly * holiday
+    level: FloatArray = traits.level * trend * yearly * holiday
+    return level * traits.week[timeline.weekday]
 
 
 def _counts(

@@ -66,9 +66,8 @@ class Timeline:
 
 
 def _holidays(country: str | None, start: dt.date, total: int, days: int) -> npt.NDArray[np.bool_]:
-    flags = np.zeros(total * days, dtype=bool)
     if country is None:
-        return flags.reshape(total, days).any(axis=1)
+        return np.zeros(total, dtype=bool)
     try:
         import holidays
     except ModuleNotFoundError as error:
@@ -86,5 +85,6 @@ def _holidays(country: str | None, start: dt.date, total: int, days: int) -> npt
     last = start + dt.timedelta(days=total * days - 1)
     found = holidays.country_holidays(country, years=range(start.year, last.year + 1), expand=False)
     offsets = np.array([(day - start).days for day in found], dtype=np.int64)
-    flags[offsets[(offsets >= 0) & (offsets < flags.size)]] = True
-    return flags.reshape(total, days).any(axis=1)
+    flags = np.zeros(total, dtype=bool)
+    flags[offsets[(offsets >= 0) & (offsets < total * days)] // days] = True
+    return flags
