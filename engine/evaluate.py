@@ -136,7 +136,8 @@ def _sums(
         empty = pl.DataFrame(
             schema={"unique_id": rows.schema["unique_id"], "scale": pl.Float64, "cutoff": pl.Int64}
         )
-        rows = rows.join(pl.concat([empty, *scales]), on=["unique_id", "cutoff"], how="left")
+        table = pl.concat([empty, *scales])
+        rows = rows.join(table, on=["unique_id", "cutoff"], how="left", maintain_order="left")
     terms = metric.terms(columns)
     return (
         rows.with_columns(expr.cast(pl.Float64).alias(f"term:{t}") for t, expr in terms.items())

@@ -21,7 +21,7 @@ MAX_NODES = 50_000
 MAX_DEPTH = 40
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
-_BOOLEAN_SURPRISE = re.compile(r"^(y|n|yes|no|on|off)$", re.IGNORECASE)
+_BOOLEAN_SURPRISE = re.compile(r"^(yes|no|on|off)$", re.IGNORECASE)
 _DATE = re.compile(r"^\d{4}-\d{1,2}-\d{1,2}([Tt ].*)?$")
 _SEXAGESIMAL = re.compile(r"^[-+]?\d+(:[0-5]?\d)+(\.\d*)?$")
 _INT = re.compile(r"^[-+]?(0|[1-9][0-9_]*)$")

@@ -72,7 +72,7 @@ class ReadingParams(Params):
 
     path: Annotated[str, Field(min_length=1)] | Annotated[list[str], Field(min_length=1)] = Field(
         description="file, glob, folder, URL of an object store (s3://...), or a list of them; "
-        "relative paths start at the spec's folder"
+        "relative paths start in the folder where engine is run"
     )
     format: Literal["auto", "parquet", "csv", "arrow"] = Field(
         "auto", description="format of the files; auto goes by the suffix"
