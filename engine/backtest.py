@@ -139,10 +139,8 @@ def backtest_tasks(
             for fold in used:
                 tasks += _tasks(spec, model, fold.kind, fold.cutoff, [fold.cutoff], shards)
         else:
-            for kind in ("calibration", "backtest"):
-                cutoffs = [f.cutoff for f in used if f.kind == kind]
-                if cutoffs:
-                    tasks += _tasks(spec, model, kind, used[0].cutoff, cutoffs, shards)
+            cutoffs = [fold.cutoff for fold in used]
+            tasks += _tasks(spec, model, "backtest", cutoffs[0], cutoffs, shards)
     return _global_first(tasks)
 
 

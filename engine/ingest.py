@@ -36,6 +36,7 @@ def read_panel(spec: RunSpec, source: DataSource) -> Panel:
             freq=Frequency.parse(data.freq),
             missing=missing_policies(spec),
             ahead=spec.gap + spec.horizon,
+            align_end=data.series.align == "end",
         )
     except EngineError:
         raise

@@ -45,11 +45,13 @@ def build_panel(
     freq: Frequency,
     missing: Missing = Missing(),
     ahead: int = 0,
+    align_end: bool = False,
 ) -> Panel:
     """Select, check, sort and regularise the rows of a source.
 
     ahead: known-future rows kept after the panel's end (gap + horizon). The end is the last `ds`
-    with an observed `y` in any series. Errors (DataError) name column, series, dates and counts:
+    with an observed `y` in any series. align_end: shift the integer time of every series so that
+    all of them end there. Errors (DataError) name column, series, dates and counts:
     missing columns, nulls in keys, NaN or infinite values, duplicates, off-grid timestamps, gaps
     without a policy, statics that vary, future covariates that are not known.
     """
@@ -59,6 +61,8 @@ def build_panel(
     ids = series["unique_id"]
     checks.on_grid(frame, grid, ids)
     frame = frame.with_columns(ordinal=grid.ordinal(pl.col("ds")))
+    if align_end:
+        frame = _aligned(frame, grid)
     if not _is_sorted(frame):
         frame = frame.sort("series", "ordinal")
     checks.no_duplicates(frame, ids)
@@ -174,6 +178,19 @@ def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.
     tidy = {f"key:{k}": k for k in roles.keys if k != "unique_id"}
     columns = [pl.col(k).alias(name) for k, name in tidy.items()]
     return frame, series.select("unique_id", *columns, *roles.static)
+
+
+def _aligned(frame: pl.DataFrame, grid: TimeGrid) -> pl.DataFrame:
+    """Shift every series in time so that its last observed row is the last of all."""
+    if not frame.schema["ds"].is_integer():
+        raise DataError(
+            "data.series.align: end is for integer time, but ds holds dates",
+            hint="leave it out: series of real dates keep their dates",
+        )
+    last = pl.col("ordinal").filter(pl.col("y").is_not_null()).max()
+    shifted = pl.col("ordinal") + last.max() - last.over("series").fill_null(last.max())
+    frame = frame.with_columns(ordinal=shifted)
+    return frame.with_columns(ds=grid.timestamps(frame["ordinal"]))
 
 
 def _is_sorted(frame: pl.DataFrame) -> bool:

@@ -19,7 +19,6 @@ _PATTERN = re.compile(r"^(\d+)?\s*(i|min|h|d|w|mo|q|y)$")
 _FIXED_SECONDS = {"min": 60, "h": 3_600, "d": 86_400, "w": 604_800}
 _MONTHS = {"mo": 1, "q": 3, "y": 12}
 _SEASONS = {"min": 60, "h": 24, "d": 7, "w": 52, "mo": 12, "q": 4, "y": 1, "i": 1}
-_EPOCH = dt.date(1970, 1, 1)
 
 Timestamp = dt.date | dt.datetime | int
 
@@ -66,8 +65,8 @@ class Frequency:
 class TimeGrid:
     """The timestamps `phase + ordinal * frequency`, as stored in a column of type `dtype`.
 
-    `phase` is in days (Date), microseconds (Datetime) or integers for fixed units, and the day of
-    the month for months, with 31 for the last day of a month.
+    `phase` is in days (Date), ticks (Datetime) or integers for fixed units. For months, quarters and
+    years it is 32 * m + d: month m (from 0) of each period and day d, 31 for a month's last day.
     """
 
     freq: Frequency
@@ -98,8 +97,10 @@ class TimeGrid:
         if freq.unit in _MONTHS:
             month_end = bool((values.dt.month_end() == values).all())
             only_28 = bool((values.dt.day() == 28).all())
-            phase = 31 if month_end and not only_28 else int(values.dt.day().mode().min())  # type: ignore[arg-type]
-            return cls(freq, dtype, phase)
+            day = 31 if month_end and not only_28 else int(values.dt.day().mode().min())  # type: ignore[arg-type]
+            months = values.to_frame("ds").select(_months(pl.col("ds"))).to_series()
+            month = int((months % (_MONTHS[freq.unit] * freq.every)).mode().min())  # type: ignore[arg-type]
+            return cls(freq, dtype, 32 * month + day)
         remainder = values.to_physical().cast(pl.Int64) % cls._unit(freq, dtype)
         return cls(freq, dtype, int(remainder.mode().min()))  # type: ignore[arg-type]
 
@@ -115,8 +116,7 @@ class TimeGrid:
     def ordinal(self, ds: pl.Expr) -> pl.Expr:
         """Int64 ordinals of timestamps; consecutive periods differ by exactly 1."""
         if self.freq.unit in _MONTHS:
-            months = ds.dt.year().cast(pl.Int64) * 12 + ds.dt.month().cast(pl.Int64) - 1
-            return months // (_MONTHS[self.freq.unit] * self.freq.every)
+            return (_months(ds) - self.phase // 32) // self._span
         unit = self._unit(self.freq, self.dtype)
         return (ds.to_physical().cast(pl.Int64) - self.phase) // unit
 
@@ -124,10 +124,9 @@ class TimeGrid:
         """Timestamps of Int64 ordinals, in the dtype of the data."""
         name = pl.col("ordinal")
         if self.freq.unit in _MONTHS:
-            months = name * (_MONTHS[self.freq.unit] * self.freq.every)
+            months = name * self._span + self.phase // 32
             first = pl.date(months // 12, months % 12 + 1, 1)
-            last = first.dt.month_end().dt.day()
-            day = pl.min_horizontal(pl.lit(self.phase), last.cast(pl.Int64))
+            day = self._day(first)
             expr = pl.date(months // 12, months % 12 + 1, day).cast(self.dtype)
         else:
             unit = self._unit(self.freq, self.dtype)
@@ -143,15 +142,21 @@ class TimeGrid:
     def off_grid(self, ds: pl.Expr) -> pl.Expr:
         """True where a timestamp lies between two points of the grid."""
         if self.freq.unit in _MONTHS:
-            span = _MONTHS[self.freq.unit] * self.freq.every
-            wrong_day = (
-                ds.dt.day() != ds.dt.month_end().dt.day()
-                if self.phase == 31
-                else ds.dt.day() != self.phase
-            )
-            return wrong_day if span == 1 else wrong_day.fill_null(True)
+            wrong_month = (_months(ds) - self.phase // 32) % self._span != 0
+            wrong = wrong_month | (ds.dt.day().cast(pl.Int64) != self._day(ds))
+            return wrong if self.dtype == pl.Date else wrong | (ds.dt.truncate("1d") != ds)
         unit = self._unit(self.freq, self.dtype)
         return (ds.to_physical().cast(pl.Int64) - self.phase) % unit != 0
+
+    @property
+    def _span(self) -> int:
+        """Months of one period."""
+        return _MONTHS[self.freq.unit] * self.freq.every
+
+    def _day(self, ds: pl.Expr) -> pl.Expr:
+        """The grid's day in the month of `ds`."""
+        last = ds.dt.month_end().dt.day().cast(pl.Int64)
+        return pl.min_horizontal(pl.lit(self.phase % 32), last)
 
     def ordinal_of(self, value: Timestamp) -> int:
         """The ordinal of one timestamp."""
@@ -165,6 +170,11 @@ class TimeGrid:
     def shift(self, value: Timestamp, steps: int) -> Any:
         """The timestamp `steps` periods after `value`."""
         return self.timestamp(self.ordinal_of(value) + steps)
+
+
+def _months(ds: pl.Expr) -> pl.Expr:
+    """Months since the year 0."""
+    return ds.dt.year().cast(pl.Int64) * 12 + ds.dt.month().cast(pl.Int64) - 1
 
 
 def _ticks(dtype: pl.DataType) -> int:

@@ -142,6 +142,12 @@ class SeriesSpec(_Section):
         "counts as ended",
     )
 
+    align: Literal["none", "end"] = Field(
+        "none",
+        description="`end`: shift the integer time of each series so that all end together, as in "
+        "competition data without dates",
+    )
+
 
 class DataSpec(_Section):
     """Where the rows come from and what they mean."""
@@ -153,7 +159,7 @@ class DataSpec(_Section):
     )
     covariates: Covariates = Field(default_factory=lambda: Covariates.model_validate({}))
     missing: MissingSpec = Field(default_factory=lambda: MissingSpec.model_validate({}))
-    series: SeriesSpec = SeriesSpec(min_history=1, stale_after=None)
+    series: SeriesSpec = Field(default_factory=lambda: SeriesSpec.model_validate({}))
 
     @field_validator("freq")
     @classmethod
