@@ -94,7 +94,24 @@ def make_folds(panel: Panel, spec: RunSpec) -> list[Fold]:
         cutoff = last - step * (spec.backtest.folds + i)
         if cutoff > first:
             folds.append(Fold(cutoff, "calibration"))
+    _someone_to_forecast(panel, cutoffs, spec)
     return sorted(folds, key=lambda fold: fold.cutoff)
+
+
+def _someone_to_forecast(panel: Panel, cutoffs: Sequence[int], spec: RunSpec) -> None:
+    """A backtest without a single series that can be forecast is an error, not an empty result."""
+    first: tuple[str, str] | None = None
+    for cutoff in cutoffs:
+        able = eligible(panel, cutoff, spec)
+        if able.index.size:
+            return
+        first = first or next(iter(able.skipped), None)
+    reason = f"; e.g. {first[0]}: {first[1]}" if first else ""
+    raise DataError(
+        f"none of the {panel.n_series} series can be forecast at any of the {len(cutoffs)} cutoffs"
+        f"{reason}",
+        hint="lower data.series.min_history, raise stale_after, or use fewer folds",
+    )
 
 
 def eligible(panel: Panel, cutoff: int, spec: RunSpec) -> Eligible:

@@ -23,13 +23,15 @@ ALL = "all"
 class Scores:
     """scores: `model, metric, cutoff (null = all folds), segment, value, rows`, segment "all" first.
 
-    series: `model, metric, unique_id, value`. units, better: per metric name.
+    series: `model, metric, unique_id, value`. units, better: per metric name. counts: scored rows
+    per model.
     """
 
     scores: pl.DataFrame
     series: pl.DataFrame
     units: Mapping[str, str]
     better: Mapping[str, str]
+    counts: Mapping[str, int]
 
     def headline(self) -> pl.DataFrame:
         """The value of each model and metric over all folds and rows."""
@@ -91,6 +93,7 @@ def evaluate(
         else pl.DataFrame(schema=_SERIES_SCHEMA),
         units={name: metric.unit for name, metric in metrics.items()},
         better={name: metric.better for name, metric in metrics.items()},
+        counts=dict(rows.group_by("model", maintain_order=True).len().iter_rows()),
     )
 
 
@@ -210,10 +213,8 @@ def _per_series(sums: pl.DataFrame, metric: RowMetric, name: str) -> pl.DataFram
 
 def coverage_of_rows(scores: Scores) -> dict[str, float]:
     """Share of the rows of the fullest model that each model has a forecast for."""
-    counted = scores.headline().drop_nulls("rows")
-    rows: dict[str, int] = dict(counted.group_by("model").agg(pl.col("rows").max()).iter_rows())
-    most = max(rows.values(), default=0)
-    return {model: count / most if most else 1.0 for model, count in rows.items()}
+    most = max(scores.counts.values(), default=0)
+    return {model: count / most for model, count in scores.counts.items()}
 
 
 def wide(scores: Scores, models: Sequence[str]) -> list[dict[str, Any]]:

@@ -46,13 +46,27 @@ def fill_from_fallback(
             missing = spare.join(wanted, on="cutoff", how="semi").join(own, on=place, how="anti")
             parts.append(missing.with_columns(pl.lit(model).alias("model")))
         forecasts = pl.concat(parts).sort("model", "cutoff", "unique_id", "step")
-        stood_in = pl.col("cutoff").is_in(spare["cutoff"].unique().implode()) & (
-            pl.col("model") != fallback
-        )
-        failures = failures.with_columns(pl.when(stood_in).then(pl.lit(fallback)).alias("fallback"))
+        failures = _named(failures, spare, fallback)
     if keep is not None:
         forecasts = forecasts.filter(pl.col("model").is_in([*keep]))
     return Filled(forecasts, failures)
+
+
+def _named(failures: pl.DataFrame, spare: pl.DataFrame, fallback: str) -> pl.DataFrame:
+    """Failures with the fallback's name where it has a forecast: of the series, or of any."""
+    has = spare.select("cutoff", pl.col("unique_id").cast(pl.String)).unique()
+    has = pl.concat([has, has.select("cutoff").unique()], how="diagonal")
+    found = failures.join(
+        has.with_columns(found=True),
+        on=["cutoff", "unique_id"],
+        how="left",
+        nulls_equal=True,
+        maintain_order="left",
+    )
+    stood_in = pl.col("found") & (pl.col("model") != fallback)
+    return failures.with_columns(
+        found.select(pl.when(stood_in).then(pl.lit(fallback)).alias("fallback")).to_series()
+    )
 
 
 def skipped_series(panel: Panel, spec: RunSpec, folds: Sequence[Fold]) -> pl.DataFrame:

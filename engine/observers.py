@@ -50,7 +50,8 @@ class Observers:
         data = dict(data or {})
         line = json.dumps({"at": round(time.time(), 3), "event": event, **data}, default=str) + "\n"
         self._lines.append(line)
-        if self._file is not None:
+        # A published run has moved away and is not changed any more.
+        if self._file is not None and self._file.exists():
             with self._file.open("a") as file:
                 file.write(line)
         self._listener.on_event(event, data)

@@ -60,8 +60,11 @@ class RunFolder:
             name = wanted if number == 1 else f"{wanted}-{number}"
             taken = any((self._home / n).exists() for n in (name, name + PARTIAL))
             path = self._home / f".{name}.tmp"
-            if not taken and not path.exists():
-                path.mkdir()
+            if not taken:
+                try:
+                    path.mkdir()
+                except FileExistsError:
+                    continue
                 return name, path
         raise DataError(f"no free run name like {wanted} in {self._home}")
 

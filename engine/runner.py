@@ -28,7 +28,7 @@ from engine.registry import Registry, load_factory
 from engine.rundir import RunFolder, check_writable
 from engine.spec.model import RunSpec
 from engine.spec.validate import LoadedSpec, component_uses
-from engine.workspace import Workspace, plan_of, prepare
+from engine.workspace import Workspace, check_models, plan_of, prepare
 
 
 @dataclass(frozen=True)
@@ -77,7 +77,7 @@ def _run(
     panel = read_panel(spec, source)
     observers.hook("engine_panel_ready", panel=panel)
     folds = make_folds(panel, spec)
-    plan_of(panel, spec, registry)
+    check_models(panel, plan_of(panel, spec, registry), spec)
 
     with RunFolder(output, spec.name, manifest.spec_fingerprint(loaded)) as folder:
         outputs.begin(folder, loaded, registry, source)

@@ -16,6 +16,7 @@ import polars as pl
 
 from engine.components import Model
 from engine.data.calendar import Frequency, TimeGrid
+from engine.data.checks import negative_target
 from engine.data.panel import Panel, Roles
 from engine.features import FeaturePlan, add_cross_sections, feature_context, plan_features
 from engine.ingest import declared_roles
@@ -55,6 +56,14 @@ def plan_of(panel: Panel, spec: RunSpec, registry: Registry) -> FeaturePlan:
         component = registry.find("features", use.use).component
         builders.append((f"features[{number}] {use.use}", build(component, use.options)))
     return plan_features(builders, context)
+
+
+def check_models(panel: Panel, plan: FeaturePlan, spec: RunSpec) -> None:
+    """What every fold of a model would fail on: unknown features, negative y under log1p."""
+    for name, use in spec.models.items():
+        plan.matching(use.features)
+        if use.target == "log1p":
+            negative_target(panel.frame["y"], panel.frame["unique_id"], name)
 
 
 def prepare(folder: Path, panel: Panel, spec: RunSpec, registry: Registry) -> Workspace:

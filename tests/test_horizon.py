@@ -9,9 +9,11 @@ import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from polars import selectors
 
 from engine.contracts import Design, DesignBlock, Feature, Prediction, Training
 from engine.data.panel import Panel
+from engine.errors import PluginError
 from engine.features import FeaturePlan
 from engine.future import future_of
 from engine.horizon import FittedTabular, TabularModel, default_buckets
@@ -68,10 +70,10 @@ def uneven() -> Panel:
 
 def naive_row(whole: Panel, series: int, cutoff: int, target: int) -> list[float]:
     """A design row, looked up cell by cell; rows count from the series' first one."""
-    mine = whole.frame.filter(pl.col("unique_id") == whole.ids[series])
+    mine = whole.frame.filter(pl.col("unique_id") == whole.ids[int(series)])
 
     def cell(column: str, row: int) -> float:
-        value = mine[column][row] if 0 <= row < mine.height else None
+        value = mine[column][int(row)] if 0 <= row < mine.height else None
         return np.nan if value is None else float(value)
 
     week = next(target - 7 * m for m in range(1, 99) if target - 7 * m <= cutoff)
@@ -80,7 +82,7 @@ def naive_row(whole: Panel, series: int, cutoff: int, target: int) -> list[float
         cell("price", target),
         cell("y", week),
         cell("promo", target - 1),
-        float(whole.series["kind"][series] == "big"),
+        float(whole.series["kind"][int(series)] == "big"),
     ]
 
 
@@ -120,6 +122,13 @@ def test_every_bucket_uses_every_target_once_and_only_its_own_steps(widths: list
         newest = [(0, age) for age in range(5)]
         assert set(newest) <= places
         first += width
+
+
+def test_a_selector_cannot_smuggle_the_target_into_a_known_feature():
+    """Selectors name no column that could be checked; the column is simply not there."""
+    sold = Feature("sold", selectors.by_name("y").as_expr(), "known")
+    with pytest.raises(PluginError, match="'sold' cannot be evaluated"):
+        fitted(panel().until(panel().end), Recorder(), FeaturePlan((NOW, sold)), [7])
 
 
 def test_targets_older_than_the_window_are_not_trained_on():

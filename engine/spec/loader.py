@@ -55,6 +55,11 @@ class Document:
                 return self.places[path[:end]]
         return None
 
+    def given_outside(self, path: Path) -> None:
+        """Forget the places of a value that the command line has replaced."""
+        self.places = {p: at for p, at in self.places.items() if p[: len(path)] != path}
+        self.places[path] = Place(0, 0, 0, 0)
+
 
 class _RefusedError(Exception):
     """The document is too large or too deep to be a spec."""
@@ -79,7 +84,7 @@ def parse(text: str, environment: Mapping[str, str] | None = None) -> Document:
     except RecursionError:
         document.problems.append(Problem(f"nested deeper than {MAX_DEPTH} levels"))
         return document
-    if node is None:
+    if node is None or (isinstance(node, yaml.ScalarNode) and not node.value):
         document.problems.append(
             Problem("the file is empty", hint="start from `engine init DATA` or specs/promo.yaml")
         )
@@ -89,6 +94,8 @@ def parse(text: str, environment: Mapping[str, str] | None = None) -> Document:
         document.data = _construct(node, (), document, environment)
     except _RefusedError as refused:
         document.problems.append(Problem(str(refused)))
+    except RecursionError:
+        document.problems.append(Problem("an anchor contains itself", hint="remove its <<:"))
     if not document.problems and not isinstance(document.data, dict):
         document.problems.append(Problem("a spec is a mapping of keys to values", line=1, column=1))
     return document
@@ -120,6 +127,7 @@ def _construct_mapping(
     node: yaml.MappingNode, path: Path, document: Document, environment: Mapping[str, str]
 ) -> dict[str, Any]:
     out: dict[str, Any] = {}
+    merged: dict[str, Any] = {}
     for key_node, value_node in node.value:
         at, value_at = key_node.start_mark, value_node.start_mark
         line, column = at.line + 1, at.column + 1
@@ -128,12 +136,10 @@ def _construct_mapping(
             continue
         key = key_node.value
         if key == "<<":
-            merged = _construct(value_node, path, document, environment)
-            for name, value in (merged if isinstance(merged, dict) else {}).items():
-                out.setdefault(name, value)
+            merged = _merge(value_node, merged, path, document, environment)
             continue
         here = (*path, key)
-        if here in document.places and key in out:
+        if key in out:
             first = document.places[here].line
             document.problems.append(
                 Problem(
@@ -147,7 +153,31 @@ def _construct_mapping(
             continue
         document.places[here] = Place(line, column, value_at.line + 1, value_at.column + 1)
         out[key] = _construct(value_node, here, document, environment)
-    return out
+    return merged | out
+
+
+def _merge(
+    node: yaml.Node,
+    merged: dict[str, Any],
+    path: Path,
+    document: Document,
+    environment: Mapping[str, str],
+) -> dict[str, Any]:
+    """What `<<:` brings: one mapping or a list of them; the first to name a key wins."""
+    parts = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    for part in parts:
+        if not isinstance(part, yaml.MappingNode):
+            at = part.start_mark
+            problem = Problem("<< takes a mapping, such as *name", "", at.line + 1, at.column + 1)
+            document.problems.append(problem)
+            continue
+        inner = Document(problems=document.problems, nodes=document.nodes)
+        values = _construct(part, path, inner, environment)
+        document.nodes = inner.nodes
+        for place in inner.places:
+            document.places.setdefault(place, inner.places[place])
+        merged = {**values, **merged}
+    return merged
 
 
 def _scalar(node: yaml.Node, path: Path, document: Document, environment: Mapping[str, str]) -> Any:
@@ -206,7 +236,10 @@ def _surprise(text: str) -> tuple[str, str] | None:
     if _SEXAGESIMAL.match(text):
         return f"{text!r} unquoted is a base-60 number to some readers", f'quote it: "{text}"'
     if _ODD_INT.match(text):
-        return f"{text!r} unquoted is octal or hex to some YAML readers", f'quote it: "{text}"'
+        plain = text.lstrip("+-0_")
+        number = f"write {plain}, or " if plain.isdigit() else ""
+        hint = f'{number}quote it: "{text}"'
+        return f"{text!r} unquoted is octal or hex to some YAML readers", hint
     return None
 
 
@@ -231,39 +264,43 @@ def _syntax_problem(error: yaml.YAMLError, text: str) -> Problem:
     )
 
 
-def apply_override(data: Any, text: str) -> Problem | None:
-    """Apply one `a.b.0.c=value` override in place; the value is typed as in YAML."""
+def apply_override(document: Document, text: str) -> list[Problem]:
+    """Apply one `a.b.0.c=value` override in place; the value is read by the rules of a spec."""
     name, sep, raw = text.partition("=")
-    if not sep or not name.strip():
-        return Problem(f"--set {text!r} must be path=value, e.g. models.lstm.hidden=64")
     parts = name.strip().split(".")
-    target = data
+    if not sep or not all(parts):
+        return [Problem(f"--set {text!r} must be path=value, e.g. models.lstm.hidden=64")]
+    value, problems = _override_value(raw)
+    if problems:
+        return [Problem(f"--set {text!r}: {p.message}", hint=p.hint) for p in problems]
+    target: Any = document.data
+    path: Path = ()
     for i, part in enumerate(parts):
-        last = i == len(parts) - 1
+        index: Any = part
         if isinstance(target, list):
             if not part.isdigit() or int(part) >= len(target):
-                return Problem(f"--set {text!r}: {'.'.join(parts[:i])} has no item {part!r}")
-            index: Any = int(part)
-        elif isinstance(target, dict):
-            index = part
-        else:
-            return Problem(f"--set {text!r}: {'.'.join(parts[:i])} is not a mapping")
-        if last:
-            try:
-                target[index] = yaml_value(raw)
-            except yaml.YAMLError:
-                return Problem(f"--set {text!r}: the value is not valid YAML")
-            return None
-        if isinstance(target, dict) and not isinstance(target.get(index), dict | list):
+                return [Problem(f"--set {text!r}: {dotted(path)} has no item {part!r}")]
+            index = int(part)
+        path = (*path, index)
+        if i == len(parts) - 1:
+            target[index] = value
+        elif isinstance(target, dict) and not isinstance(target.get(index), dict | list):
             target[index] = {}
+            document.given_outside(path)
         target = target[index]
-    return None
+    document.given_outside(path)
+    return []
 
 
-def yaml_value(raw: str) -> Any:
-    """The value of a command-line override: flow YAML with the strict rules of a spec."""
-    node = yaml.compose(raw, Loader=yaml.SafeLoader)
-    return None if node is None else _construct(node, (), Document(), {})
+def _override_value(raw: str) -> tuple[Any, list[Problem]]:
+    """The value of a command-line override, in flow YAML, and what is wrong with it."""
+    document = Document()
+    try:
+        node = yaml.compose(raw, Loader=yaml.SafeLoader)
+        value = None if node is None else _construct(node, (), document, os.environ)
+    except (yaml.YAMLError, RecursionError, _RefusedError):
+        return None, [Problem("the value is not valid YAML")]
+    return value, document.problems
 
 
 def dotted(path: Sequence[str | int]) -> str:

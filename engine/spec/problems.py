@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,7 +62,7 @@ def _sentence(item: Mapping[str, Any]) -> str:
         "model_type": "a mapping of keys to values",
         "model_attributes_type": "a mapping of keys to values",
     }.get(kind)
-    return f"must be {expected}" if expected else str(item["msg"]).replace("Input should", "must")
+    return f"must be {expected}" if expected else re.sub(r"^\w+ should", "must", str(item["msg"]))
 
 
 def _short(value: Any) -> str:

@@ -87,12 +87,13 @@ def validate_text(
     if not isinstance(document.data, dict):
         raise SpecError(name, problems, text)
     for override in overrides:
-        problem = loader.apply_override(document.data, override)
-        problems += [problem] if problem else []
+        problems += loader.apply_override(document, override)
     if seed is not None:
         document.data["seed"] = seed
+        document.given_outside(("seed",))
     if workers is not None:
         problems += _set_workers(document.data, workers)
+        document.given_outside(("run", "executor", "workers"))
     spec: RunSpec | None = None
     try:
         spec = RunSpec.model_validate_json(_as_json(document.data))
@@ -102,8 +103,14 @@ def validate_text(
     if spec is not None:
         problems += cross_checks(spec, document)
     if problems or spec is None:
-        raise SpecError(name, problems, text)
+        raise SpecError(name, _once(problems, document), text)
     return LoadedSpec(spec, text, FilePath(name), _resolved(spec, params))
+
+
+def _once(problems: Sequence[Problem], document: Document) -> list[Problem]:
+    """The problems without those that only follow from a value that could not be read."""
+    unread = {problem.path for problem in document.problems if problem.path}
+    return [p for p in problems if p.path not in unread or p in document.problems]
 
 
 def _set_workers(data: Any, workers: int) -> list[Problem]:
@@ -193,8 +200,11 @@ def _resolved(spec: RunSpec, params: Mapping[Path, Params]) -> dict[str, Any]:
             holder = holder[part]
         current = holder[path[-1]]
         if isinstance(current, str):
-            holder[path[-1]] = current = {"use": current}
-        current.update(value.model_dump(mode="json"))
+            use = MetricUse if path[0] == "evaluate" else ExecutorUse
+            holder[path[-1]] = current = use.model_validate({"use": current}).model_dump()
+        engine_keys = ModelUse.model_fields if path[0] == "models" else ()
+        own = value.model_dump(mode="json")
+        current.update({key: option for key, option in own.items() if key not in engine_keys})
     return data
 
 

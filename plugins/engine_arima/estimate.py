@@ -82,7 +82,7 @@ class Estimate:
             value = float(self.sample.y[0])
             return np.full(steps, value), np.full((steps, len(quantiles)), value)
         ahead = self._regressors(np.concatenate([self.sample.after, X]))
-        levels = sorted({_level(q) for q in quantiles if q != 0.5})
+        levels: list[Any] = sorted({_level(q) for q in quantiles if q != 0.5})
         with _reasons("forecast failed"):
             found = self.model.predict(len(ahead), X=ahead if self.columns else None, level=levels)
         mean = np.asarray(found["mean"], dtype=np.float64)[-steps:] * self.scale

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -56,7 +56,7 @@ class FittedArima:
                 y_hat[i], bands[i] = found.forecast(ahead[i], quantiles)
             except NoFitError as reason:
                 failures[i] = str(reason)
-        return Prediction(y_hat, bands if quantiles else None, failures)
+        return Prediction(y_hat, bands, failures)
 
     def _estimate(
         self, fit: SeriesFit | None, unique_id: str, sample: Sample | NoFitError
@@ -65,7 +65,7 @@ class FittedArima:
             raise sample
         known = self.estimates.get(unique_id)
         if known is not None and known.sample.same_as(sample):
-            return known
+            return replace(known, sample=sample)  # it may end further before its cutoff
         orders = (fit.orders if fit else None) or self.saved.stated
         if orders is None:
             reason = fit.failure if fit else "the series was not in the training panel; fit again"

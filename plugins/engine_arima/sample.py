@@ -42,7 +42,10 @@ class Sample:
     names: tuple[str, ...]
 
     def same_as(self, other: Sample) -> bool:
-        """Whether both hold the same values, so that a fit on one is a fit on the other."""
+        """Whether both hold the same values, so that a fit on one is a fit on the other.
+
+        Rows after the last observed value take no part in a fit, and may differ.
+        """
         return (
             self.columns == other.columns
             and np.array_equal(self.y, other.y)

@@ -41,12 +41,23 @@ class _Context(SpawnContext):
 
     def __init__(self) -> None:
         super().__init__()
-        self.started: list[SpawnProcess] = []
+        self._started: list[SpawnProcess] = []
 
     def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
         process = SpawnProcess(*args, **kwargs)
-        self.started.append(process)
+        self._started.append(process)
         return process
+
+    def terminate(self) -> None:
+        """End all processes at once."""
+        for process in self._started:
+            if process.pid is not None:
+                process.terminate()
+
+    def exit_codes(self) -> set[int]:
+        """How processes ended that did so by themselves: exit codes, or minus the signal."""
+        codes = {process.exitcode for process in self._started}
+        return {code for code in codes if code not in (None, 0, -signal.SIGTERM)}
 
 
 class ProcessExecutor:
@@ -69,6 +80,7 @@ class ProcessExecutor:
         """
         if not tasks:
             return
+        unfinished = {number: name_of(task, number) for number, task in enumerate(tasks)}
         context = _Context()
         events: Events = context.SimpleQueue()
         pool = ProcessPoolExecutor(
@@ -81,18 +93,18 @@ class ProcessExecutor:
             with _environment(self.params.threads), _interrupts_held_back():
                 # Every process starts within these calls, and so in this environment.
                 running = {
-                    pool.submit(worker.run, function, folder, dict(task)): name_of(task, number)
+                    pool.submit(worker.run, function, folder, dict(task)): number
                     for number, task in enumerate(tasks)
                 }
-            yield from _results(running, events, report)
+            yield from _results(running, unfinished, events, report)
+        except BrokenProcessPool as error:
+            pool.shutdown(wait=True)
+            raise _died(list(unfinished.values()), context.exit_codes()) from error
         except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in context.started:
-                if process.pid is not None:
-                    process.terminate()
+            context.terminate()
             raise
         finally:
-            pool.shutdown(wait=True)
+            pool.shutdown(wait=True, cancel_futures=True)
             events.close()
 
     def workers(self, tasks: int) -> int:
@@ -102,8 +114,12 @@ class ProcessExecutor:
 
 
 def _results(
-    running: dict[Future[Outcome], str], events: Events, report: Report
+    running: dict[Future[Outcome], int],
+    unfinished: dict[int, str],
+    events: Events,
+    report: Report,
 ) -> Iterator[Result]:
+    """Results as they come; a task leaves `unfinished` when its result is known."""
     while running:
         done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
         while not events.empty():
@@ -112,8 +128,8 @@ def _results(
         for future in sorted(done, key=lambda f: isinstance(f.exception(), BrokenProcessPool)):
             error = future.exception()
             if isinstance(error, BrokenProcessPool):
-                raise _died(list(running.values())) from error
-            name = running.pop(future)
+                raise error
+            name = unfinished.pop(running.pop(future))
             if error is not None:
                 raise failed(name, first_line(error)) from error
             outcome = future.result()
@@ -122,14 +138,21 @@ def _results(
             yield outcome.result
 
 
-def _died(unfinished: list[str]) -> EngineError:
+def _died(unfinished: list[str], codes: set[int]) -> EngineError:
+    """The error that names the tasks without a result and guesses at the cause of death."""
     shown = ", ".join(repr(name) for name in unfinished[:_NAMED])
     more = len(unfinished) - _NAMED
-    return EngineError(
-        f"a worker process died; unfinished tasks: {shown}{f' and {more} more' if more > 0 else ''}",
-        hint="most often the memory was used up: run with fewer workers, e.g. "
-        "run: {executor: {use: process, workers: 2}}",
+    if more > 0:
+        shown += f" and {more} more"
+    ended = " and ".join(f"signal {-c}" if c < 0 else f"exit code {c}" for c in sorted(codes))
+    hint = (
+        "most often the memory was used up: run with fewer workers, e.g. "
+        "run: {executor: {use: process, workers: 2}}"
     )
+    if any(code > 0 for code in codes):
+        hint += "; a script that runs the engine must do so under if __name__ == '__main__':"
+    how = f" ({ended})" if ended else ""
+    return EngineError(f"a worker process died{how}; unfinished tasks: {shown}", hint=hint)
 
 
 def _processors() -> int:

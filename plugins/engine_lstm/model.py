@@ -20,10 +20,10 @@ from engine.data.panel import Future, Panel
 from engine.errors import DataError
 from engine_lstm import training
 from engine_lstm.data import Encoding, encode, encode_future, encoding_from_json, learn_encoding
-from engine_lstm.network import NetworkShape, quantiles_of
+from engine_lstm.network import NetworkShape
 from engine_lstm.params import LstmParams
 from engine_lstm.sampling import SERIES_MULTIPLE, Bounds, StretchSize, to_device
-from engine_lstm.training import Inputs, Plan, Trained, Weights
+from engine_lstm.training import Inputs, Length, Plan, Trained, Weights
 
 _FORMAT = 1
 _CHUNK = 4096
@@ -51,7 +51,6 @@ class Lstm:
             static_keys=params.static_keys,
         )
         arrays = encode(panel, encoding)
-        time = arrays.y.shape[1]
         if not (arrays.seen.sum(axis=1) > 1).any():
             raise DataError(
                 f"lstm: none of the {panel.n_series} series has two observed values of y",
@@ -59,29 +58,30 @@ class Lstm:
             )
         data = to_device(arrays, params.context, steps)
         last = data.y.shape[1] - steps - 1
-        plan = self._plan(train, encoding, int(arrays.seen.sum()))
-        held = _held_out(time, steps, train.horizon, params.validation, plan.size.origins)
+        plan = self._plan(train, encoding)
+        asked = train.horizon if params.validation is None else params.validation
+        held = _held_out(arrays.seen, steps, min(asked, plan.size.origins))
+        length = self._length(int(arrays.seen.sum()), plan)
         everything = _bounds(0, last - 1, last)
         learn, check = everything, None
         if held:
             first = last - steps - held + 1
             learn, check = _bounds(0, first - 1, first), _bounds(first, last - steps, last)
         follow = {"seed": train.seed, "patience": params.patience, "report": train.report}
-        trained = training.train(plan, data, learn, check, **follow)
+        trained = training.train(plan, length, data, learn, check, **follow)
         curve = _curve(trained)
         if held and params.refit_all:
-            again = Plan(**{**plan.__dict__, "epochs": trained.best_epoch})
-            trained = training.train(again, data, everything, None, **follow)
+            again = Length(trained.best_epoch, length.batches)
+            trained = training.train(plan, again, data, everything, None, **follow)
         return FittedLstm(
             plan.network, encoding, params.context, train.quantiles, trained.weights, curve
         )
 
-    def _plan(self, train: Training, encoding: Encoding, observed: int) -> Plan:
+    def _plan(self, train: Training, encoding: Encoding) -> Plan:
         params = self.params
         levels = tuple(len(known) + 1 for _, known in encoding.categories)
         widths = tuple(params.embedding or _width(count) for count in levels)
         origins = params.context - (params.warm_up or params.context // 2)
-        automatic = -(-observed // (params.batch * origins))
         network = NetworkShape(
             hidden=params.hidden,
             layers=params.layers,
@@ -98,13 +98,16 @@ class Lstm:
             size=StretchSize(params.context, origins, network.steps),
             loss=params.loss,
             batch=params.batch,
-            batches=params.batches_per_epoch
-            or min(max(_round(automatic), _FEWEST_BATCHES), _MOST_BATCHES),
-            epochs=params.epochs,
             learning_rate=params.learning_rate,
             weight_decay=params.weight_decay,
             clip=params.clip,
         )
+
+    def _length(self, observed: int, plan: Plan) -> Length:
+        """Epochs that use every observation about once as a cutoff, within limits."""
+        once = -(-observed // (plan.batch * plan.size.origins))
+        automatic = min(max(once, _FEWEST_BATCHES), _MOST_BATCHES)
+        return Length(self.params.epochs, self.params.batches_per_epoch or automatic)
 
     @staticmethod
     def load(folder: Path) -> FittedLstm:
@@ -145,14 +148,13 @@ class FittedLstm:
         level = arrays.level[:, -1, None].astype(np.float64)
         scale = arrays.scale[:, -1, None].astype(np.float64)
         levels = self.shape.quantiles
-        ordered = np.asarray(quantiles_of(jnp.asarray(outputs), levels), dtype=np.float64)
-        y_hat = outputs[..., -1] if self.shape.has_point else ordered[..., levels.index(0.5)]
-        chosen = ordered[..., [levels.index(q) for q in self.quantiles]]
+        y_hat = outputs[..., -1 if self.shape.has_point else levels.index(0.5)]
+        chosen = outputs[..., [levels.index(q) for q in self.quantiles]]
         quantiles = level[..., None] + scale[..., None] * chosen if self.quantiles else None
         return Prediction(level + scale * y_hat, quantiles)
 
     def _outputs(self, inputs: Inputs) -> npt.NDArray[np.float32]:
-        """Outputs of the network in chunks of one padded size, so that one compilation serves."""
+        """Outputs of `training.forecast` in chunks of one padded size, so that one compilation serves."""
         n_series = inputs.own.shape[0]
         size = min(-(-n_series // SERIES_MULTIPLE) * SERIES_MULTIPLE, _CHUNK)
         parts = []
@@ -206,10 +208,16 @@ class FittedLstm:
         )
 
 
-def _held_out(time: int, steps: int, horizon: int, asked: int | None, origins: int) -> int:
-    """Cutoffs kept for validation: fewer, or none, if less than half of the dates would be left."""
-    held = min(horizon if asked is None else asked, origins)
-    return max(min(held, time // 2 - steps), 0)
+def _held_out(seen: npt.NDArray[np.bool_], steps: int, asked: int) -> int:
+    """Cutoffs kept for validation: fewer, or none, if less than half of the dates would be left.
+
+    None as well if nothing was observed after them to choose an epoch by, or before to learn from.
+    """
+    time = seen.shape[1]
+    held = max(min(asked, time // 2 - steps), 0)
+    first_target = time - steps - held + 1
+    enough = seen[:, first_target:].any() and seen[:, 1:first_target].any()
+    return held if enough else 0
 
 
 def _bounds(first_origin: int, last_origin: int, last_target: int) -> Bounds:
@@ -230,12 +238,6 @@ def _padded(values: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
 def _width(levels: int) -> int:
     """Usual width of an embedding: small, growing slowly with the number of categories."""
     return min(16, 1 + round(1.6 * levels**0.56 / 2))
-
-
-def _round(batches: int) -> int:
-    """Batches in steps of an eighth, so that a slightly longer fold has the same number."""
-    unit = max(2 ** (batches.bit_length() - 3), 1)
-    return -(-batches // unit) * unit
 
 
 def _curve(trained: Trained) -> pl.DataFrame:

@@ -16,12 +16,14 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from engine_lstm.network import Forecaster, NetworkShape, losses
+from engine_lstm.network import Forecaster, NetworkShape, losses, quantiles_of
 from engine_lstm.sampling import Bounds, DeviceData, Stretch, StretchSize, cut, draw
 
 Weights = Mapping[str, Any]
 
 _VALIDATION_CHUNKS = 64
+_MOST_WARM_UP = 50
+_LAST_RATE = 0.01  # share of the learning rate that is left at the end
 
 
 @dataclass(frozen=True)
@@ -32,22 +34,34 @@ class Plan:
     size: StretchSize
     loss: str
     batch: int
-    batches: int
-    epochs: int
     learning_rate: float
     weight_decay: float
     clip: float
 
-    def optimizer(self) -> optax.GradientTransformation:
-        """AdamW (Loshchilov & Hutter 2019) with clipped gradients, a short warm-up and a cosine."""
-        total = self.batches * self.epochs
-        schedule = optax.warmup_cosine_decay_schedule(
-            0.0, self.learning_rate, min(50, total // 10), total, self.learning_rate * 0.01
-        )
-        return optax.chain(
-            optax.clip_by_global_norm(self.clip),
-            optax.adamw(schedule, weight_decay=self.weight_decay),
-        )
+
+@dataclass(frozen=True)
+class Length:
+    """How long to train; passed to compiled functions as numbers, so that any length is the same.
+
+    epochs: at most. batches: training steps of an epoch.
+    """
+
+    epochs: int
+    batches: int
+
+    def pace(self) -> Pace:
+        """As numbers on the device."""
+        total = self.epochs * self.batches
+        numbers = (self.batches, min(_MOST_WARM_UP, total // 10), total)
+        return Pace(*(jnp.asarray(number, jnp.int32) for number in numbers))
+
+
+class Pace(NamedTuple):
+    """Training steps: of an epoch, of the rise of the learning rate, and of all epochs."""
+
+    batches: Array
+    rise: Array
+    total: Array
 
 
 class State(NamedTuple):
@@ -69,6 +83,7 @@ class Trained(NamedTuple):
 
 def train(
     plan: Plan,
+    length: Length,
     data: DeviceData,
     learn: Bounds,
     check: Bounds | None,
@@ -77,17 +92,18 @@ def train(
     patience: int,
     report: Callable[[str, Mapping[str, Any]], None],
 ) -> Trained:
-    """Train for `plan.epochs`, or until `patience` epochs bring no better loss on `check`.
+    """Train for `length.epochs`, or until `patience` epochs bring no better loss on `check`.
 
     Without `check` the last weights are kept.
     """
+    pace = length.pace()
     state = start(plan, data, jax.random.key(seed % 2**32))
     best = Trained(state.weights, 0, [], [])
     lowest = float("inf")
-    for epoch in range(1, plan.epochs + 1):
-        state, loss = run_epoch(plan, state, data, learn)
+    for epoch in range(1, length.epochs + 1):
+        state, loss = run_epoch(plan, state, data, learn, pace)
         best.train_loss.append(float(loss))
-        event: dict[str, Any] = {"epoch": epoch, "of": plan.epochs, "loss": float(loss)}
+        event: dict[str, Any] = {"epoch": epoch, "of": length.epochs, "loss": float(loss)}
         if check is None:
             best.validation_loss.append(None)
             best = best._replace(weights=state.weights, best_epoch=epoch)
@@ -119,24 +135,28 @@ def start(plan: Plan, data: DeviceData, key: Array) -> State:
         first_origin=plan.size.context - plan.size.origins,
         train=False,
     )
-    return State(weights, plan.optimizer().init(weights), key)
+    return State(weights, _optimizer(plan, None).init(weights), key)
 
 
 @partial(jax.jit, static_argnames="plan")
-def run_epoch(plan: Plan, state: State, data: DeviceData, bounds: Bounds) -> tuple[State, Array]:
-    """Train on `plan.batches` minibatches; returns the new state and the mean loss."""
-    optimizer = plan.optimizer()
+def run_epoch(
+    plan: Plan, state: State, data: DeviceData, bounds: Bounds, pace: Pace
+) -> tuple[State, Array]:
+    """Train on `pace.batches` minibatches; returns the new state and the mean loss."""
+    optimizer = _optimizer(plan, pace)
 
-    def step(carry: State, _: None) -> tuple[State, Array]:
-        key, pick, drop = jax.random.split(carry.key, 3)
+    def step(_: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+        state, total = carry
+        key, pick, drop = jax.random.split(state.key, 3)
         series, ends = draw(pick, data, bounds.last_origin, plan.batch, plan.size.origins)
         stretch = cut(data, series, ends, bounds, plan.size)
-        loss, gradient = jax.value_and_grad(_mean_loss)(carry.weights, plan, stretch, drop)
-        change, moments = optimizer.update(gradient, carry.moments, carry.weights)
-        return State(optax.apply_updates(carry.weights, change), moments, key), loss
+        loss, gradient = jax.value_and_grad(_mean_loss)(state.weights, plan, stretch, drop)
+        change, moments = optimizer.update(gradient, state.moments, state.weights)
+        return State(optax.apply_updates(state.weights, change), moments, key), total + loss
 
-    state, loss = lax.scan(step, state, length=plan.batches)
-    return state, loss.mean()
+    # A loop and not a scan: the number of steps is then no part of what was compiled.
+    state, total = lax.fori_loop(0, pace.batches, step, (state, jnp.zeros(())))
+    return state, total / pace.batches
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -154,6 +174,24 @@ def validation_loss(plan: Plan, weights: Weights, data: DeviceData, bounds: Boun
 
     total, weight = lax.map(chunk, chosen.reshape(chunks, plan.batch))
     return total.sum() / jnp.maximum(weight.sum(), 1.0)
+
+
+def _optimizer(plan: Plan, pace: Pace | None) -> optax.GradientTransformation:
+    """AdamW (Loshchilov & Hutter 2019) with clipped gradients, a short rise and then a cosine."""
+
+    def rate(count: Array) -> Array:
+        if pace is None:
+            return jnp.zeros(())
+        rising = count / jnp.maximum(pace.rise, 1)
+        done = (count - pace.rise) / jnp.maximum(pace.total - pace.rise, 1)
+        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(done, 0.0, 1.0)))
+        falling = _LAST_RATE + (1.0 - _LAST_RATE) * cosine
+        return plan.learning_rate * jnp.where(count < pace.rise, rising, falling)
+
+    return optax.chain(
+        optax.clip_by_global_norm(plan.clip),
+        optax.adamw(rate, weight_decay=plan.weight_decay),
+    )
 
 
 def _mean_loss(weights: Weights, plan: Plan, stretch: Stretch, key: Array) -> Array:
@@ -186,7 +224,11 @@ class Inputs(NamedTuple):
 
 @partial(jax.jit, static_argnames="shape")
 def forecast(shape: NetworkShape, weights: Weights, inputs: Inputs) -> Array:
-    """Outputs (series, steps, outputs) from the last date of the inputs."""
+    """From the last date of the inputs: (series, steps, outputs), ordered quantiles first.
+
+    A last output of its own follows where the network has a point head.
+    """
     last = inputs.own.shape[1] - 1
-    network = Forecaster(shape)
-    return network.apply(weights, *inputs, first_origin=last, train=False)[:, 0]
+    outputs = Forecaster(shape).apply(weights, *inputs, first_origin=last, train=False)[:, 0]
+    ordered = quantiles_of(outputs, shape.quantiles)
+    return jnp.concatenate([ordered, outputs[..., len(shape.quantiles) :]], axis=-1)

@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import datetime as dt
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.data.build import Missing
+from engine.data.panel import Panel
+from engine.errors import DataError
+from engine.future import future_of
+from tests.panels import START, panel, rows
+
+
+def day(n: int) -> dt.date:
+    return START + dt.timedelta(days=n)
+
+
+def frame_of(values: dict[str, dict[int, float | None]], **columns: Any) -> pl.DataFrame:
+    """Rows `store, ds, y` from {series: {day: y}}."""
+    cells = [(s, day(n), y) for s, days in values.items() for n, y in days.items()]
+    schema = {"store": pl.String, "ds": pl.Date, "y": pl.Float64}
+    return pl.DataFrame(cells, schema=schema, orient="row").with_columns(**columns)
+
+
+def plain(frame: pl.DataFrame, ahead: int = 0, **missing: Any) -> Panel:
+    policies = Missing(**{"y": "drop", **missing})
+    return panel(frame, future=(), past=(), static=(), missing=policies, ahead=ahead)
+
+
+def y_of(built: Panel, name: str) -> list[float | None]:
+    return built.frame.filter(pl.col("unique_id") == name)["y"].to_list()
+
+
+Ragged = st.dictionaries(
+    st.sampled_from("abcd"),
+    st.dictionaries(
+        st.integers(0, 14), st.floats(0, 9).map(lambda v: round(v, 2)), min_size=1, max_size=12
+    ),
+    min_size=1,
+)
+
+
+@settings(max_examples=30, deadline=None)
+@given(values=Ragged)
+def test_every_series_is_contiguous_from_its_first_observation_to_the_panels_end(
+    values: dict[str, dict[int, float]],
+):
+    built = plain(frame_of(values))  # type: ignore[arg-type]
+    last = max(n for days in values.values() for n in days)
+    for name, days in values.items():
+        expected = [days.get(n) for n in range(min(days), last + 1)]
+        assert y_of(built, name) == expected
+    assert built.cutoff == day(last)
+    assert built.ordinals.tolist() == [
+        built.grid.ordinal_of(ds) for ds in built.frame["ds"].to_list()
+    ]
+
+
+@settings(max_examples=20, deadline=None)
+@given(values=Ragged, seed=st.integers(0, 9))
+def test_the_order_of_the_rows_does_not_matter(values: dict[str, dict[int, float]], seed: int):
+    frame = frame_of(values)  # type: ignore[arg-type]
+    built, shuffled = plain(frame), plain(frame.sample(fraction=1, shuffle=True, seed=seed))
+    assert built.frame.equals(shuffled.frame)
+    assert built.series.equals(shuffled.series)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    values=Ragged,
+    other=st.lists(st.none() | st.floats(0, 99), min_size=15, max_size=15),
+    end=st.integers(0, 14),
+    policy=st.sampled_from(["drop", "zero", "forward_fill", "interpolate"]),
+)
+def test_what_is_known_until_a_day_never_depends_on_later_rows(
+    values: dict[str, dict[int, float]], other: list[float | None], end: int, policy: str
+):
+    """Both panels have the same last row, so that they end on the same day."""
+    first = min(n for days in values.values() for n in days)
+    end = max(end, first)
+    spoiled: dict[str, dict[int, float | None]] = {
+        name: {
+            **{n: y for n, y in days.items() if n <= end},
+            **{n: other[n] for n in range(end + 1, 15) if min(days) <= end or n in days},
+        }
+        for name, days in values.items()
+    }
+    built = [
+        plain(frame_of({**kind, "z": {first: 1.0, 15: 1.0}}), y=policy)
+        for kind in (values, spoiled)  # type: ignore[dict-item]
+    ]
+    cut = [whole.until(whole.grid.ordinal_of(day(end))) for whole in built]
+    named = [c.frame.with_columns(pl.col("unique_id").cast(pl.String)) for c in cut]
+    assert named[0].equals(named[1])
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        ("drop", [1.0, None, None, 4.0, None, 7.0]),
+        ("zero", [1.0, 0.0, 0.0, 4.0, 0.0, 7.0]),
+        ("forward_fill", [1.0, 1.0, 1.0, 4.0, 4.0, 7.0]),
+        ("interpolate", [1.0, 2.0, 3.0, 4.0, 5.5, 7.0]),
+    ],
+)
+def test_gaps_of_y_are_filled_by_the_stated_policy(policy: str, expected: list[float | None]):
+    built = plain(frame_of({"a": {0: 1, 3: 4, 5: 7}}), y=policy)
+    assert y_of(built.until(built.end), "a") == expected
+
+
+def test_an_interpolated_gap_that_is_open_at_the_cutoff_stays_missing():
+    built = plain(frame_of({"a": {0: 1, 3: 4}}), y="interpolate")
+    assert y_of(built.until(built.end - 1), "a") == [1.0, None, None]
+
+
+def test_a_gap_without_a_policy_is_an_error_that_names_series_and_day():
+    with pytest.raises(DataError, match=r"2 missing values of y in 1 series .*: a at 2024-01-02"):
+        plain(frame_of({"a": {0: 1, 3: 4}}), y="error")
+
+
+def test_a_series_that_ends_early_is_no_gap():
+    built = plain(frame_of({"a": {0: 1, 1: 2}, "b": {0: 1, 1: 1, 2: 1}}), y="error")
+    assert y_of(built, "a") == [1.0, 2.0, None]
+
+
+def test_series_never_observed_are_left_out_with_a_note():
+    built = plain(frame_of({"a": {0: 1}, "b": {0: None, 1: None}}))
+    assert built.ids == ["a"]
+    assert "1 series without any observed y were left out: b" in built.notes
+
+
+def test_leading_zeros_are_dropped_only_if_stated():
+    frame = frame_of({"a": {0: 0, 1: 0, 2: 3, 3: 0}})
+    assert y_of(plain(frame), "a") == [0.0, 0.0, 3.0, 0.0]
+    assert y_of(plain(frame, leading_zeros="drop"), "a") == [3.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("horizon", "price", "promo"),
+    [
+        ("forward_fill", [3.0, 3.0], [1.0, 1.0]),
+        ("zero", [0.0, 0.0], [0.0, 0.0]),
+        ({"price": "forward_fill", "promo": "zero"}, [3.0, 3.0], [0.0, 0.0]),
+    ],
+)
+def test_covariates_unknown_for_the_horizon_follow_their_policy(
+    horizon: Any, price: list[float], promo: list[float]
+):
+    frame = frame_of({"a": {0: 1, 1: 2}}, price=3.0, promo=1.0)
+    built = panel(frame, past=(), static=(), missing=Missing(horizon=horizon), ahead=2)
+    future = future_of(built, built.end, 0, 2).frame
+    assert future["price"].to_list() == price
+    assert future["promo"].to_list() == promo
+
+
+@pytest.mark.parametrize("horizon", ["error", {"price": "zero"}])
+def test_covariates_unknown_for_the_horizon_without_a_policy_are_an_error(horizon: Any):
+    frame = frame_of({"a": {0: 1, 1: 2}}, price=3.0, promo=1.0)
+    with pytest.raises(DataError, match="is not known for 2 steps to forecast in 1 series: a at"):
+        panel(frame, past=(), static=(), missing=Missing(horizon=horizon), ahead=2)
+
+
+def test_skipping_the_horizon_keeps_no_rows_after_the_end():
+    frame = frame_of({"a": {0: 1, 1: 2}}, price=3.0, promo=1.0)
+    built = panel(frame, past=(), static=(), missing=Missing(horizon="skip"), ahead=2)
+    assert built.frame.height == 2
+
+
+def test_what_is_known_ahead_is_filled_on_both_sides_but_the_past_only_forwards():
+    late = pl.when(pl.col("ds") >= day(1)).then(5.0)
+    once = pl.when(pl.col("ds") == day(1)).then(5.0)
+    frame = frame_of({"a": {0: 1, 1: 2, 2: 3}}, price=late, temperature=once)
+    policies = Missing(columns={"price": "forward_fill", "temperature": "forward_fill"})
+    built = panel(frame, future=("price",), static=(), missing=policies, ahead=0)
+    assert built.frame["price"].to_list() == [5.0, 5.0, 5.0]
+    assert built.frame["temperature"].to_list() == [None, 5.0, 5.0]
+
+
+def test_every_key_is_kept_and_names_the_series():
+    frame = rows(n_series=2, periods=3).with_columns(item=pl.lit("x"))
+    built = panel(frame, future=(), past=(), keys=("store", "item"), ahead=0)
+    assert built.series.select("unique_id", "store", "item").rows() == [
+        ("1/x", 1, "x"),
+        ("2/x", 2, "x"),
+    ]
+
+
+def test_integer_keys_are_in_the_order_of_numbers():
+    built = panel(rows(n_series=11, periods=3), future=(), past=(), ahead=0)
+    assert built.ids == [str(i) for i in range(1, 12)]
+
+
+@settings(max_examples=25, deadline=None)
+@given(values=Ragged, periods=st.integers(1, 20), end=st.integers(0, 16))
+def test_cuts_agree_with_a_naive_group_by(
+    values: dict[str, dict[int, float]], periods: int, end: int
+):
+    built = plain(frame_of(values))  # type: ignore[arg-type]
+    assert built.tail(periods).frame.equals(
+        built.frame.group_by("unique_id", maintain_order=True).tail(periods)
+    )
+    kept = built.until(built.grid.ordinal_of(day(end))).frame
+    assert kept.equals(built.frame.filter(pl.col("ds") <= day(end)))
+    some = [i for i in range(built.n_series) if i != 1]
+    chosen = built.select(some)
+    names = [built.ids[i] for i in some]
+    assert chosen.frame.equals(built.frame.filter(pl.col("unique_id").is_in(names)))
+    assert chosen.ids == names
+
+
+@settings(max_examples=25, deadline=None)
+@given(values=Ragged, size=st.integers(1, 40))
+def test_shards_are_whole_series_in_order(values: dict[str, dict[int, float]], size: int):
+    built = plain(frame_of(values))  # type: ignore[arg-type]
+    shards = list(built.shards(size))
+    assert pl.concat([s.frame for s in shards]).equals(built.frame)
+    assert [i for s in shards for i in s.ids] == built.ids
+    assert all(s.n_series == 1 or s.frame.height <= size for s in shards)
+
+
+@settings(max_examples=20, deadline=None)
+@given(values=Ragged)
+def test_dense_arrays_are_aligned_at_the_end(values: dict[str, dict[int, float]]):
+    built = plain(frame_of(values))  # type: ignore[arg-type]
+    dense = built.dense(["y"])[..., 0]
+    for i, name in enumerate(built.ids):
+        expected = np.array(y_of(built, name), dtype=np.float32)
+        padded = np.concatenate([np.full(dense.shape[1] - expected.size, np.nan), expected])
+        np.testing.assert_array_equal(dense[i], padded.astype(np.float32))
+
+
+def test_the_future_holds_known_columns_only():
+    future = future_of(panel(), panel().end, 2, 5)
+    assert future.frame.columns == ["unique_id", "ds", "ahead", "promo", "price"]
+    assert future.frame["ahead"].to_list() == list(range(1, 8)) * 3

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import datetime as dt
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from engine.cli.main import invoke
+from engine.errors import DataError, NotFoundError
+from engine.registry import Registry
+from engine.rundir import list_runs
+from engine.spec.model import RunSpec
+from engine.spec.validate import validate_text
+from engine.wizard import draft_spec
+
+REGISTRY = Registry.discover()
+
+
+def shop(every: str = "1d", periods: int = 60) -> pl.DataFrame:
+    """Two items in two stores: units, a price, a flag, a temperature, and a category of items."""
+    times = pl.datetime_range(
+        dt.datetime(2024, 1, 1),
+        dt.datetime(2024, 1, 1) + dt.timedelta(days=40 * periods),
+        every,
+        eager=True,
+    )[:periods]
+    times = times if every.endswith("h") else times.dt.date()
+    frames = [
+        pl.DataFrame(
+            {
+                "item": [item] * periods,
+                "store": [store] * periods,
+                "date": times,
+                "units": [float(10 * store + i % 7) for i in range(periods)],
+                "price": [2.0 + (i % 5 == 0) for i in range(periods)],
+                "promo": [i % 5 == 0 for i in range(periods)],
+                "temperature": [15.0 + i % 3 for i in range(periods)],
+                "category": ["soft" if item == "cola" else "snack"] * periods,
+            }
+        )
+        for item in ("cola", "nuts")
+        for store in (1, 2)
+    ]
+    return pl.concat(frames)
+
+
+def drafted(frame: pl.DataFrame, path: Path) -> RunSpec:
+    frame.write_parquet(path)
+    text, _ = draft_spec(path)
+    return validate_text(text, "draft.yaml", REGISTRY).spec
+
+
+def test_keys_time_and_target_are_guessed(tmp_path: Path):
+    columns = drafted(shop(), tmp_path / "shop.parquet").data.columns
+    assert set(columns.keys) == {"item", "store"}
+    assert (columns.ds, columns.y) == ("date", "units")
+
+
+def test_covariates_are_guessed_by_what_can_be_known_ahead(tmp_path: Path):
+    covariates = drafted(shop(), tmp_path / "shop.parquet").data.covariates
+    assert covariates.future == ["price", "promo"]
+    assert covariates.past == ["temperature"]
+    assert covariates.static == ["category"]
+
+
+@pytest.mark.parametrize("freq", ["1d", "1w", "1mo", "1q", "1h"])
+def test_the_frequency_is_guessed(tmp_path: Path, freq):
+    assert drafted(shop(freq), tmp_path / "shop.parquet").data.freq == freq
+
+
+def test_integer_time_is_guessed_with_its_step(tmp_path: Path):
+    weeks = [2 * i for i in range(60)] * 4
+    frame = shop().drop("date").with_columns(week=pl.Series(weeks))
+    spec = drafted(frame, tmp_path / "shop.parquet")
+    assert (spec.data.columns.ds, spec.data.freq) == ("week", 2)
+
+
+def test_gaps_are_answered_with_a_policy(tmp_path: Path):
+    holes = shop().filter(pl.col("date").dt.day() != 9)
+    assert drafted(holes, tmp_path / "holes.parquet").data.missing.y == "drop"
+    assert drafted(shop(), tmp_path / "whole.parquet").data.missing.y == "error"
+
+
+def test_the_horizon_leaves_room_for_the_folds(tmp_path: Path):
+    spec = drafted(shop(periods=30), tmp_path / "short.parquet")
+    assert spec.horizon * (spec.backtest.folds + 1) < 30
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet", "arrow"])
+def test_a_draft_validates_and_runs(tmp_path: Path, monkeypatch, capsys, suffix):
+    monkeypatch.chdir(tmp_path)
+    write = {"csv": "write_csv", "parquet": "write_parquet", "arrow": "write_ipc"}[suffix]
+    getattr(shop(), write)(f"my shop.{suffix}")
+    assert invoke(["init", f"my shop.{suffix}", "--output", "shop.yaml"]) == 0
+    out = capsys.readouterr().out
+    assert "time: date, daily" in out
+    assert "target: units" in out
+    assert "engine run shop.yaml" in out
+    assert invoke(["validate", "shop.yaml"]) == 0
+    assert invoke(["run", "shop.yaml", "--quiet"]) == 0
+    (run,) = list_runs(tmp_path / "runs")
+    assert run.manifest["data"]["series"] == 4
+
+
+def test_a_draft_runs_on_awkward_column_names(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    odd = {"item": "no", "store": "Store: id", "price": "price, net", "category": "2024"}
+    shop().rename(odd).write_parquet("odd.parquet")
+    assert invoke(["init", "odd.parquet"]) == 0
+    assert invoke(["run", "odd.yaml", "--quiet"]) == 0
+
+
+def test_a_draft_says_in_comments_what_to_check(tmp_path: Path):
+    shop().write_parquet(tmp_path / "shop.parquet")
+    text, guesses = draft_spec(tmp_path / "shop.parquet")
+    assert text.startswith("# ")
+    assert "# future: known for the days to forecast" in text
+    assert [guess.split(":")[0] for guess in guesses] == ["series", "time", "target", "known ahead"]
+
+
+def test_an_existing_spec_is_kept_unless_forced(tmp_path: Path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shop().write_parquet("shop.parquet")
+    Path("shop.yaml").write_text("mine")
+    assert invoke(["init", "shop.parquet"]) == 2
+    assert "--force" in capsys.readouterr().err
+    assert Path("shop.yaml").read_text() == "mine"
+    assert invoke(["init", "shop.parquet", "--force"]) == 0
+    assert "version: 1" in Path("shop.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("frame", "said"),
+    [
+        (shop().drop("date"), "no time column among item, store"),
+        (shop().select("item", "store", "date"), "target"),
+        (shop().select("date", "units").head(60), "no key column found"),
+        (shop().head(0), "no rows"),
+    ],
+    ids=["time", "target", "key", "empty"],
+)
+def test_data_without_a_needed_column_are_refused(tmp_path: Path, frame, said):
+    frame.write_parquet(tmp_path / "data.parquet")
+    with pytest.raises(DataError, match=said):
+        draft_spec(tmp_path / "data.parquet")
+
+
+@pytest.mark.parametrize("name", ["data.xlsx", "data"])
+def test_an_unknown_format_names_the_known_ones(tmp_path: Path, name):
+    (tmp_path / name).write_text("a,b\n1,2\n")
+    with pytest.raises(DataError, match=r"(?s)not a known format.*\.parquet, \.csv"):
+        draft_spec(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["broken.parquet", "broken.csv", "broken.arrow"])
+def test_a_damaged_file_is_one_clear_error(tmp_path: Path, capsys, name):
+    (tmp_path / name).write_bytes(b"\x00\xff\xfe PAR")
+    assert invoke(["init", str(tmp_path / name), "--output", str(tmp_path / "x.yaml")]) == 5
+    assert capsys.readouterr().err.startswith("error: ")
+    assert not (tmp_path / "x.yaml").exists()
+
+
+def test_a_missing_file_is_not_found(tmp_path: Path):
+    with pytest.raises(NotFoundError, match="no data file"):
+        draft_spec(tmp_path / "nothing.csv")
