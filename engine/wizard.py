@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from engine.data.calendar import Frequency
-from engine.errors import DataError, NotFoundError
+from engine.errors import DataError, NotFoundError, first_line
+from engine.spec import loader
 
 SAMPLE = 200_000
+_FORMATS = ("", "%d.%m.%Y", "%Y/%m/%d", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%Y-%m")
+"""Formats of dates tried on text; the first is ISO 8601."""
+_TAKEN = ("cutoff", "step", "model", "y_hat", "ahead", "series")
+"""Names of columns that the engine uses itself."""
 _TARGET_NAMES = ("y", "target", "sales", "units", "demand", "quantity", "qty", "value", "volume")
 _TIME_NAMES = (
     "ds",
@@ -71,6 +78,9 @@ def draft_spec(path: Path) -> tuple[str, list[str]]:
     Raises NotFoundError for a missing file, DataError if no time or target column can be found.
     """
     frame = _read(path)
+    if frame.is_empty():
+        raise DataError(f"{path} has no rows")
+    frame, options = _readable(frame)
     guess = _guess(frame)
     word = _WORDS.get(str(guess.freq), f"every {guess.freq}")
     said = [
@@ -81,7 +91,8 @@ def draft_spec(path: Path) -> tuple[str, list[str]]:
         f"past only: {', '.join(guess.past) or 'nothing'}; "
         f"static: {', '.join(guess.static) or 'nothing'}",
     ]
-    return _text(path, guess), said
+    source: dict[str, str | Mapping[str, str]] = {"use": "files", "path": str(path), **options}
+    return _text(path, source, guess), said
 
 
 def _read(path: Path) -> pl.DataFrame:
@@ -92,13 +103,55 @@ def _read(path: Path) -> pl.DataFrame:
         lazy = pl.scan_parquet(path)
     elif kind in (".csv", ".tsv", ".txt"):
         separator = "\t" if kind == ".tsv" else ","
-        lazy = pl.scan_csv(path, try_parse_dates=True, separator=separator)
+        lazy = pl.scan_csv(path, separator=separator)
     elif kind in (".arrow", ".ipc", ".feather"):
         lazy = pl.scan_ipc(path)
     else:
         raise DataError(f"{path}: {kind or 'a file without suffix'} is not a known format",
                         hint="use .parquet, .csv or .arrow")  # fmt: skip
-    return lazy.head(SAMPLE).collect()
+    try:
+        return lazy.head(SAMPLE).collect()
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(
+            f"{path} cannot be read as {kind.removeprefix('.')}: {first_line(error)}",
+            hint="check that the file is whole and that its suffix names its format",
+        ) from error
+
+
+def _readable(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, dict[str, str]]]:
+    """Dates read from text and free names for columns, with the source's options that do so."""
+    types: dict[str, str] = {}
+    formats: dict[str, str] = {}
+    for column in frame.columns:
+        for pattern in _FORMATS if frame[column].dtype == pl.String else ():
+            dates = _dates(frame[column].str.strip_chars(), pattern)
+            if dates is not None:
+                stated, text = (formats, pattern) if pattern else (types, _kind(dates))
+                stated[column] = text
+                frame = frame.with_columns(dates.alias(column))
+                break
+    rename = {column: f"{column}_" for column in frame.columns if column in _TAKEN}
+    options = {"types": types, "formats": formats, "rename": rename}
+    return frame.rename(rename), {name: value for name, value in options.items() if value}
+
+
+def _dates(text: pl.Series, pattern: str) -> pl.Series | None:
+    """The text as dates, or datetimes if it is ISO 8601 with a time; None if any is neither."""
+    if len(text) > 100 and _dates(text.drop_nulls().head(50), pattern) is None:
+        return None
+    if pattern == "%Y-%m":
+        text, pattern = text + "-01", "%Y-%m-%d"
+    tries = [text.str.to_date(pattern or "%Y-%m-%d", strict=False)]
+    if not pattern:
+        spaced = text.str.replace("T", " ", literal=True)
+        for written in ("%Y-%m-%d %H:%M:%S", "%Y-%m-%d %H:%M"):
+            tries.append(spaced.str.to_datetime(written, time_unit="us", strict=False))
+    whole = [dates for dates in tries if dates.null_count() == text.null_count() < len(text)]
+    return whole[0] if whole else None
+
+
+def _kind(dates: pl.Series) -> str:
+    return "date" if dates.dtype == pl.Date else "datetime"
 
 
 def _guess(frame: pl.DataFrame) -> _Guess:
@@ -138,6 +191,7 @@ def _target_column(frame: pl.DataFrame, ds: str) -> str:
     ]
     if named:
         return sorted(named, key=lambda c: _rank(c, _TARGET_NAMES))[0]
+    numbers = [c for c in numbers if _rank(c, _KEY_NAMES) == len(_KEY_NAMES)]
     floats = [c for c in numbers if frame[c].dtype.is_float()] or numbers
     if not floats:
         raise DataError("no numeric column that could be the target")
@@ -188,8 +242,12 @@ def _frequency(frame: pl.DataFrame, keys: list[str], ds: str) -> tuple[str | int
     ordered = frame.select(*keys, ds).sort(*keys, ds)
     steps = ordered.select(pl.col(ds).diff().over(keys)).to_series().drop_nulls()
     longest = int(frame.group_by(keys).len()["len"].max() or 0)  # type: ignore[arg-type]
+    steps = steps.filter(steps.cast(pl.Int64) > 0)
     if steps.is_empty():
-        return 1, False, longest
+        raise DataError(
+            f"no series has two different times in {ds!r}, so no frequency can be seen",
+            hint=f"taken as keys: {', '.join(keys)}",
+        )
     if frame[ds].dtype.is_integer():
         step = int(steps.mode().min())  # type: ignore[arg-type]
         return step, bool((steps > step).any()), longest
@@ -213,14 +271,14 @@ def _frequency(frame: pl.DataFrame, keys: list[str], ds: str) -> tuple[str | int
     return name, bool((seconds > limit).any()), longest
 
 
-def _text(path: Path, guess: _Guess) -> str:
+def _text(path: Path, source: Mapping[str, str | Mapping[str, str]], guess: _Guess) -> str:
     freq = str(guess.freq)
     Frequency.parse(guess.freq)
     season = _SEASON.get(freq, 1)
     horizon = max(1, min(_HORIZON.get(freq, 6), guess.longest // 6))
     folds = max(1, min(3, guess.longest // max(horizon, 1) - 3))
     dated = not isinstance(guess.freq, int)
-    keys = f"[{', '.join(guess.keys)}]" if len(guess.keys) > 1 else guess.keys[0]
+    keys = _list(guess.keys) if len(guess.keys) > 1 else _quoted(guess.keys[0])
     features = ["  - {use: lags, lags: [0, 1, 2], rolling: {mean: [4, 12]}}"]
     if dated:
         parts = {"1d": "weekday, month", "1w": "month", "1mo": "month", "1h": "hour, weekday"}.get(
@@ -234,7 +292,7 @@ def _text(path: Path, guess: _Guess) -> str:
         )
         features[-1] = features[-1].replace("}}", f"}}{seasonal}}}")
     policy = "forward_fill" if guess.incomplete else "error"
-    columns = f"{{unique_id: {keys}, ds: {guess.ds}, y: {guess.y}}}"
+    columns = f"{{unique_id: {keys}, ds: {_quoted(guess.ds)}, y: {_quoted(guess.y)}}}"
     covariates = (
         f"future: {_list(guess.future)}, past: {_list(guess.past)}, static: {_list(guess.static)}"
     )
@@ -242,10 +300,10 @@ def _text(path: Path, guess: _Guess) -> str:
         "# A draft made from a look at the data. Read every line:",
         "# what is wrong here is wrong in the forecasts.",
         "version: 1",
-        f"name: {''.join(ch if ch.isalnum() else '_' for ch in path.name.split('.')[0])}",
+        f"name: {_quoted(re.sub('[^A-Za-z0-9-]', '_', path.name.split('.')[0]).strip('_') or 'run')}",
         "seed: 1",
         "data:",
-        f"  source: {{use: files, path: {str(path)!r}}}",
+        f"  source: {_mapping(source)}",
         f"  columns: {columns}",
         f"  freq: {guess.freq}",
         "  # future: known for the days to forecast; past: known up to today; static: never changes",
@@ -269,4 +327,19 @@ def _text(path: Path, guess: _Guess) -> str:
 
 
 def _list(columns: Sequence[str]) -> str:
-    return f"[{', '.join(columns)}]"
+    return f"[{', '.join(map(_quoted, columns))}]"
+
+
+def _mapping(values: Mapping[str, str | Mapping[str, str]]) -> str:
+    items = (
+        f"{_quoted(key)}: {_quoted(value) if isinstance(value, str) else _mapping(value)}"
+        for key, value in values.items()
+    )
+    return f"{{{', '.join(items)}}}"
+
+
+def _quoted(text: str) -> str:
+    """The text as YAML: plain where it is read back as the same text, else in quotes."""
+    read = loader.parse(f"{{key: [{text}], {text}: text}}", {})
+    plain = not read.problems and read.data == {"key": [text], text: "text"}
+    return text if plain else json.dumps(text, ensure_ascii=False)

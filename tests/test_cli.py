@@ -223,6 +223,23 @@ def test_json_stays_json_where_there_is_no_score(home, capsys, with_failing_mode
     assert document["expect"][0]["value"] is None
 
 
+def test_a_missing_dependency_is_exit_3_with_the_line_that_installs_it(home, capsys, monkeypatch):
+    @hookimpl
+    def engine_models():
+        yield Model("needy", "needy_model:Needy", install="pip install 'acme[needy]'")
+
+    registry = Registry.discover()
+    registry.add(SimpleNamespace(engine_models=engine_models), "needy", "acme", "1.0")
+    (home / "needy_model.py").write_text("import no_such_package_xyz\n")
+    monkeypatch.syspath_prepend(str(home))
+    monkeypatch.setattr(Registry, "discover", lambda: registry)
+    assert invoke(["run", "tiny.yaml", "--quiet", "--set", "models.bad.use=needy"]) == 3
+    err = capsys.readouterr().err
+    assert "needs the package 'no_such_package_xyz'" in err
+    assert "pip install 'acme[needy]'" in err
+    assert not list((home / "runs").iterdir())
+
+
 def test_on_error_stop_ends_the_run_and_leaves_it_marked_partial(home, capsys, with_failing_models):
     overrides = ["--set", "models.bad.use=broken", "--set", "run.on_error=stop"]
     assert invoke(["run", "tiny.yaml", "--quiet", *overrides]) != 0

@@ -21,7 +21,7 @@ def shop(every: str = "1d", periods: int = 60) -> pl.DataFrame:
     """Two items in two stores: units, a price, a flag, a temperature, and a category of items."""
     times = pl.datetime_range(
         dt.datetime(2024, 1, 1),
-        dt.datetime(2024, 1, 1) + dt.timedelta(days=40 * periods),
+        dt.datetime(2024, 1, 1) + dt.timedelta(days=100 * periods),
         every,
         eager=True,
     )[:periods]
@@ -111,6 +111,45 @@ def test_a_draft_runs_on_awkward_column_names(tmp_path: Path, monkeypatch):
     assert invoke(["run", "odd.yaml", "--quiet"]) == 0
 
 
+@pytest.mark.parametrize(
+    ("written", "freq"),
+    [
+        ("%d.%m.%Y", "1d"),
+        ("%m/%d/%Y", "1d"),
+        ("%d/%m/%Y", "1w"),
+        ("%Y-%m", "1mo"),
+        ("%Y-%m-%dT%H:%M:%S", "1h"),
+        ("%Y-%m-%d %H:%M", "1h"),
+    ],
+)
+def test_dates_as_text_are_read_in_the_format_they_are_written_in(
+    tmp_path, monkeypatch, written, freq
+):
+    monkeypatch.chdir(tmp_path)
+    frame = shop(freq, periods=80)
+    first = frame["date"].min()
+    frame.with_columns(pl.col("date").dt.strftime(written)).write_csv("shop.csv")
+    assert invoke(["init", "shop.csv"]) == 0
+    assert invoke(["run", "shop.yaml", "--quiet"]) == 0
+    (run,) = list_runs(tmp_path / "runs")
+    data = run.manifest["data"]
+    assert (data["first"], data["freq"]) == (str(first), freq)
+
+
+def test_columns_with_names_of_the_engine_are_renamed_in_the_source(tmp_path: Path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shop().rename({"item": "series", "category": "model"}).write_parquet("shop.parquet")
+    assert invoke(["init", "shop.parquet"]) == 0
+    assert invoke(["run", "shop.yaml", "--quiet"]) == 0
+    (run,) = list_runs(tmp_path / "runs")
+    assert {"series_", "store"} < set(pl.read_parquet(run.path / "forecast.parquet").columns)
+
+
+@pytest.mark.parametrize("name", ["2024.parquet", "no.parquet", "_été 1.parquet"])
+def test_a_file_of_any_name_gives_a_valid_draft(tmp_path: Path, name):
+    assert drafted(shop(), tmp_path / name).data.columns.y == "units"
+
+
 def test_a_draft_says_in_comments_what_to_check(tmp_path: Path):
     shop().write_parquet(tmp_path / "shop.parquet")
     text, guesses = draft_spec(tmp_path / "shop.parquet")
@@ -137,8 +176,9 @@ def test_an_existing_spec_is_kept_unless_forced(tmp_path: Path, monkeypatch, cap
         (shop().select("item", "store", "date"), "target"),
         (shop().select("date", "units").head(60), "no key column found"),
         (shop().head(0), "no rows"),
+        (shop().unique(["item", "store"]), "no frequency can be seen"),
     ],
-    ids=["time", "target", "key", "empty"],
+    ids=["time", "target", "key", "empty", "one row a series"],
 )
 def test_data_without_a_needed_column_are_refused(tmp_path: Path, frame, said):
     frame.write_parquet(tmp_path / "data.parquet")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing.context import SpawnContext, SpawnProcess
@@ -120,8 +121,13 @@ def _results(
     report: Report,
 ) -> Iterator[Result]:
     """Results as they come; a task leaves `unfinished` when its result is known."""
+    # Not `concurrent.futures.wait`: an interrupt within it can leave a future locked for good, and
+    # then the pool never ends.
+    finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
+    for future in running:
+        future.add_done_callback(finished.put)
     while running:
-        done, _ = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+        done = _some(finished)
         while not events.empty():
             report(*events.get())
         # Whole results first: when a process dies, tasks that finished just before still count.
@@ -136,6 +142,17 @@ def _results(
             if outcome.result is None:
                 raise failed(name, outcome.error, outcome.trace)
             yield outcome.result
+
+
+def _some(finished: queue.SimpleQueue[Future[Outcome]]) -> list[Future[Outcome]]:
+    """Those that have finished, after a short wait for the first; perhaps none."""
+    done: list[Future[Outcome]] = []
+    try:
+        done.append(finished.get(timeout=_POLL_SECONDS))
+        while True:
+            done.append(finished.get_nowait())
+    except queue.Empty:
+        return done
 
 
 def _died(unfinished: list[str], codes: set[int]) -> EngineError:

@@ -17,6 +17,7 @@ from engine.errors import DataError
 
 Float32 = npt.NDArray[np.float32]
 
+_CONSTANT = 1e30  # deviation of a column that never changed
 _LIMIT = 10.0  # standard deviations beyond which a covariate says no more
 
 
@@ -34,13 +35,16 @@ class Columns:
 
     @classmethod
     def of(cls, names: tuple[str, ...], values: Float32) -> Columns:
-        """Statistics of values (rows, column), ignoring NaN; a constant column has deviation 1."""
+        """Statistics of values (rows, column), ignoring NaN.
+
+        What was constant in training has taught nothing: it reads as 0 whatever it does later.
+        """
         present = ~np.isnan(values)
         count = np.maximum(present.sum(0), 1)
         mean = np.where(present, values, 0).sum(0, dtype=np.float64) / count
         squares = np.where(present, values - mean, 0.0) ** 2
         deviation = np.sqrt(squares.sum(0) / count)
-        deviation = np.where(deviation > 1e-6 * np.abs(mean) + 1e-12, deviation, 1.0)
+        deviation = np.where(deviation > 1e-6 * np.abs(mean) + 1e-12, deviation, _CONSTANT)
         gaps = tuple(bool(g) for g in ~present.all(0))
         return cls(names, tuple(map(float, mean)), tuple(map(float, deviation)), gaps)
 

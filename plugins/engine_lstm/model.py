@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from engine_lstm.data import Encoding, encode, encode_future, encoding_from_json
 from engine_lstm.network import NetworkShape
 from engine_lstm.params import LstmParams
 from engine_lstm.sampling import SERIES_MULTIPLE, Bounds, StretchSize, to_device
-from engine_lstm.training import Inputs, Length, Plan, Trained, Weights
+from engine_lstm.training import Inputs, Plan, Schedule, Trained, Weights
 
 _FORMAT = 1
 _CHUNK = 4096
@@ -61,17 +61,17 @@ class Lstm:
         plan = self._plan(train, encoding)
         asked = train.horizon if params.validation is None else params.validation
         held = _held_out(arrays.seen, steps, min(asked, plan.size.origins))
-        length = self._length(int(arrays.seen.sum()), plan)
+        schedule = self._schedule(int(arrays.seen.sum()), plan.size)
         everything = _bounds(0, last - 1, last)
         learn, check = everything, None
         if held:
             first = last - steps - held + 1
             learn, check = _bounds(0, first - 1, first), _bounds(first, last - steps, last)
         follow = {"seed": train.seed, "patience": params.patience, "report": train.report}
-        trained = training.train(plan, length, data, learn, check, **follow)
+        trained = training.train(plan, schedule, data, learn, check, **follow)
         curve = _curve(trained)
         if held and params.refit_all:
-            again = Length(trained.best_epoch, length.batches)
+            again = replace(schedule, epochs=trained.best_epoch)
             trained = training.train(plan, again, data, everything, None, **follow)
         return FittedLstm(
             plan.network, encoding, params.context, train.quantiles, trained.weights, curve
@@ -98,16 +98,20 @@ class Lstm:
             size=StretchSize(params.context, origins, network.steps),
             loss=params.loss,
             batch=params.batch,
+        )
+
+    def _schedule(self, observed: int, size: StretchSize) -> Schedule:
+        """Epochs that use every observation about once as a cutoff, within limits."""
+        params = self.params
+        once = -(-observed // (params.batch * size.origins))
+        automatic = min(max(once, _FEWEST_BATCHES), _MOST_BATCHES)
+        return Schedule(
+            epochs=params.epochs,
+            batches=params.batches_per_epoch or automatic,
             learning_rate=params.learning_rate,
             weight_decay=params.weight_decay,
             clip=params.clip,
         )
-
-    def _length(self, observed: int, plan: Plan) -> Length:
-        """Epochs that use every observation about once as a cutoff, within limits."""
-        once = -(-observed // (plan.batch * plan.size.origins))
-        automatic = min(max(once, _FEWEST_BATCHES), _MOST_BATCHES)
-        return Length(self.params.epochs, self.params.batches_per_epoch or automatic)
 
     @staticmethod
     def load(folder: Path) -> FittedLstm:

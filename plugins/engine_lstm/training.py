@@ -34,34 +34,45 @@ class Plan:
     size: StretchSize
     loss: str
     batch: int
-    learning_rate: float
-    weight_decay: float
-    clip: float
 
 
 @dataclass(frozen=True)
-class Length:
-    """How long to train; passed to compiled functions as numbers, so that any length is the same.
+class Schedule:
+    """How long and how fast to train.
 
-    epochs: at most. batches: training steps of an epoch.
+    epochs: at most. batches: training steps of an epoch. learning_rate: the highest.
     """
 
     epochs: int
     batches: int
+    learning_rate: float
+    weight_decay: float
+    clip: float
 
     def pace(self) -> Pace:
         """As numbers on the device."""
         total = self.epochs * self.batches
-        numbers = (self.batches, min(_MOST_WARM_UP, total // 10), total)
-        return Pace(*(jnp.asarray(number, jnp.int32) for number in numbers))
+        steps = (self.batches, min(_MOST_WARM_UP, total // 10), total)
+        sizes = (self.learning_rate, self.weight_decay, self.clip)
+        return Pace(
+            *(jnp.asarray(number, jnp.int32) for number in steps),
+            *(jnp.asarray(number, jnp.float32) for number in sizes),
+        )
 
 
 class Pace(NamedTuple):
-    """Training steps: of an epoch, of the rise of the learning rate, and of all epochs."""
+    """A schedule as inputs of compiled functions, so that any schedule uses the same ones.
+
+    batches, rise, total: training steps of an epoch, of the rise of the learning rate, of all
+    epochs. rate, decay, clip: the highest learning rate, weight decay, largest gradient.
+    """
 
     batches: Array
     rise: Array
     total: Array
+    rate: Array
+    decay: Array
+    clip: Array
 
 
 class State(NamedTuple):
@@ -83,7 +94,7 @@ class Trained(NamedTuple):
 
 def train(
     plan: Plan,
-    length: Length,
+    schedule: Schedule,
     data: DeviceData,
     learn: Bounds,
     check: Bounds | None,
@@ -92,18 +103,18 @@ def train(
     patience: int,
     report: Callable[[str, Mapping[str, Any]], None],
 ) -> Trained:
-    """Train for `length.epochs`, or until `patience` epochs bring no better loss on `check`.
+    """Train for `schedule.epochs`, or until `patience` epochs bring no better loss on `check`.
 
     Without `check` the last weights are kept.
     """
-    pace = length.pace()
-    state = start(plan, data, jax.random.key(seed % 2**32))
+    pace = schedule.pace()
+    state = start(plan, data, jax.random.key(seed % 2**32), pace)
     best = Trained(state.weights, 0, [], [])
     lowest = float("inf")
-    for epoch in range(1, length.epochs + 1):
+    for epoch in range(1, schedule.epochs + 1):
         state, loss = run_epoch(plan, state, data, learn, pace)
         best.train_loss.append(float(loss))
-        event: dict[str, Any] = {"epoch": epoch, "of": length.epochs, "loss": float(loss)}
+        event: dict[str, Any] = {"epoch": epoch, "of": schedule.epochs, "loss": float(loss)}
         if check is None:
             best.validation_loss.append(None)
             best = best._replace(weights=state.weights, best_epoch=epoch)
@@ -120,7 +131,7 @@ def train(
 
 
 @partial(jax.jit, static_argnames="plan")
-def start(plan: Plan, data: DeviceData, key: Array) -> State:
+def start(plan: Plan, data: DeviceData, key: Array, pace: Pace) -> State:
     """First weights and moments."""
     key, first = jax.random.split(key)
     nothing = jnp.zeros((1,), jnp.int32)
@@ -135,7 +146,7 @@ def start(plan: Plan, data: DeviceData, key: Array) -> State:
         first_origin=plan.size.context - plan.size.origins,
         train=False,
     )
-    return State(weights, _optimizer(plan, None).init(weights), key)
+    return State(weights, _optimizer(pace).init(weights), key)
 
 
 @partial(jax.jit, static_argnames="plan")
@@ -143,7 +154,7 @@ def run_epoch(
     plan: Plan, state: State, data: DeviceData, bounds: Bounds, pace: Pace
 ) -> tuple[State, Array]:
     """Train on `pace.batches` minibatches; returns the new state and the mean loss."""
-    optimizer = _optimizer(plan, pace)
+    optimizer = _optimizer(pace)
 
     def step(_: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry
@@ -176,21 +187,19 @@ def validation_loss(plan: Plan, weights: Weights, data: DeviceData, bounds: Boun
     return total.sum() / jnp.maximum(weight.sum(), 1.0)
 
 
-def _optimizer(plan: Plan, pace: Pace | None) -> optax.GradientTransformation:
+def _optimizer(pace: Pace) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019) with clipped gradients, a short rise and then a cosine."""
 
     def rate(count: Array) -> Array:
-        if pace is None:
-            return jnp.zeros(())
         rising = count / jnp.maximum(pace.rise, 1)
         done = (count - pace.rise) / jnp.maximum(pace.total - pace.rise, 1)
         cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(done, 0.0, 1.0)))
         falling = _LAST_RATE + (1.0 - _LAST_RATE) * cosine
-        return plan.learning_rate * jnp.where(count < pace.rise, rising, falling)
+        return pace.rate * jnp.where(count < pace.rise, rising, falling)
 
     return optax.chain(
-        optax.clip_by_global_norm(plan.clip),
-        optax.adamw(rate, weight_decay=plan.weight_decay),
+        optax.clip_by_global_norm(pace.clip),
+        optax.adamw(rate, weight_decay=pace.decay),
     )
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -241,8 +242,12 @@ def test_an_interrupt_ends_the_workers_and_is_raised_again(tmp_path) -> None:
     )
     assert child.stdout is not None
     pids = [int(child.stdout.readline()) for _ in range(2)]
-    os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to the parent and to its children
-    out, err = child.communicate(timeout=DEADLINE)
+    try:
+        os.killpg(child.pid, signal.SIGINT)  # as a terminal does: to parent and children
+        out, err = child.communicate(timeout=DEADLINE)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
     assert out == "interrupted\n"
     assert (child.returncode, err) == (130, "")
     assert all(gone(pid) for pid in pids)
