@@ -202,11 +202,6 @@ def evaluate_static(series: pl.DataFrame, features: Sequence[Feature]) -> Matrix
     return np.stack([frame[c].fill_null(float("nan")).to_numpy() for c in frame.columns])
 
 
-def history_columns(panel: Panel) -> pl.DataFrame:
-    """What history features may read."""
-    return panel.frame
-
-
 def known_rows(history: Panel, future: Future, tail: int | None) -> tuple[pl.DataFrame, Any]:
     """Known columns of the last `tail` rows of history (None: all) followed by the future rows.
 
@@ -229,35 +224,23 @@ def known_rows(history: Panel, future: Future, tail: int | None) -> tuple[pl.Dat
     return both[rows], first_future
 
 
-def panel_with_features(
-    history: Panel, future: Future | None, plan: FeaturePlan
-) -> tuple[Panel, Future | None]:
-    """Add features as covariates for a model of whole series: known ones to both, history ones to the past.
+def panel_with_features(history: Panel, future: Future, plan: FeaturePlan) -> tuple[Panel, Future]:
+    """Add features as covariates for a model of whole series.
 
-    Aligned features have no single value per row and are left to models of design rows.
+    Known ones go to both, history ones to the past only. Aligned features have no single value a
+    row and are left to models of design rows.
     """
-    known, past = plan.of("known"), plan.of("history")
-    static = plan.of("static")
+    known, past, static = plan.of("known"), plan.of("history"), plan.of("static")
     frame, series, roles = history.frame, history.series, history.roles
-    if known and future is not None:
+    if known:
         rows, first_future = known_rows(history, future, None)
         values = evaluate(rows, known)
         index = (first_future[:, None] + np.arange(future.ahead_max)).ravel()
         is_past = np.ones(rows.height, dtype=bool)
         is_past[index] = False
-        frame = frame.with_columns(
-            pl.Series(f.name, v[is_past], nan_to_null=True)
-            for f, v in zip(known, values, strict=True)
-        )
-        future = replace(
-            future,
-            frame=future.frame.with_columns(
-                pl.Series(f.name, v[index], nan_to_null=True)
-                for f, v in zip(known, values, strict=True)
-            ),
-        )
-    elif known:
-        frame = frame.with_columns(_columns(known, evaluate(frame, known)))
+        frame = frame.with_columns(_columns(known, values[:, is_past]))
+        ahead = future.frame.with_columns(_columns(known, values[:, index]))
+        future = replace(future, frame=ahead)
     if past:
         frame = frame.with_columns(_columns(past, evaluate(history.frame, past)))
     if static:
@@ -275,24 +258,17 @@ def _columns(features: Sequence[Feature], values: Matrix) -> list[pl.Series]:
     return [pl.Series(f.name, v, nan_to_null=True) for f, v in zip(features, values, strict=True)]
 
 
-def with_covariates(
-    panel: Panel, future: Future | None, patterns: Sequence[str] | None
-) -> tuple[Panel, Future | None]:
-    """Only the covariates whose names match; None keeps all."""
-    if patterns is None:
-        return panel, future
+def with_covariates(panel: Panel, future: Future, patterns: Sequence[str]) -> tuple[Panel, Future]:
+    """Only the covariates whose names match any of the patterns."""
 
     def kept(columns: Sequence[str]) -> tuple[str, ...]:
-        return tuple(c for c in columns if any(fnmatch.fnmatch(c, p) for p in patterns))
+        return tuple(c for c in columns if any(fnmatch.fnmatchcase(c, p) for p in patterns))
 
     old = panel.roles
     roles = Roles(old.keys, kept(old.future), kept(old.past), kept(old.static))
     frame = panel.frame.select("unique_id", "ds", "y", *roles.covariates)
-    if future is not None:
-        future = replace(
-            future, frame=future.frame.select("unique_id", "ds", "ahead", *roles.future)
-        )
-    return panel.with_frame(frame, roles), future
+    ahead = future.frame.select("unique_id", "ds", "ahead", *roles.future)
+    return panel.with_frame(frame, roles), replace(future, frame=ahead)
 
 
 def availability_table(plan: FeaturePlan) -> list[Mapping[str, Any]]:

@@ -100,7 +100,7 @@ def _run(
         observers.stage("write", str(folder.path.parent))
         tables = outputs.result_tables(
             work,
-            forecast=ahead.calibrated.forecasts,
+            forecast=ahead.filled.forecasts,
             tested=tested.rows,
             actuals=tested.actuals,
             scores=tested.scores,
@@ -158,11 +158,16 @@ def _backtest(
 
 @dataclass(frozen=True)
 class _Tested:
-    """The judged back-test: every forecast with quantiles, the scored rows, and the choice."""
+    """The judged back-test.
+
+    raw: forecasts as the models made them. calibrated: with quantiles. filled: with the fallback's
+    rows where a model failed. rows: those that are scored.
+    """
 
     actuals: pl.DataFrame
-    filled: Filled
+    raw: pl.DataFrame
     calibrated: Calibration
+    filled: Filled
     rows: pl.DataFrame
     scores: Scores
     choice: Choice
@@ -170,45 +175,37 @@ class _Tested:
 
 def _judge(work: Workspace, folds: list[Fold], backtest: Execution, base: Path) -> _Tested:
     spec, panel = work.spec, work.panel
-    known = actuals(panel, [fold.cutoff for fold in folds])
-    filled = fill_from_fallback(backtest.forecasts(work), backtest, spec)
-    calibrated = calibrate(
-        filled.forecasts, filled.forecasts, known, panel, spec.quantiles, spec.minimum
-    )
+    raw, known = backtest.forecasts(work), actuals(panel, [fold.cutoff for fold in folds])
+    calibrated = calibrate(raw, raw, known, panel, spec.quantiles, spec.minimum)
+    filled = fill_from_fallback(calibrated.forecasts, backtest, spec)
     judged = [fold.cutoff for fold in folds if fold.kind == "backtest"]
-    rows = calibrated.forecasts.filter(pl.col("cutoff").is_in(judged))
+    rows = filled.forecasts.filter(pl.col("cutoff").is_in(judged))
     scores = evaluate(rows, known, panel, spec, work.registry, base)
-    return _Tested(known, filled, calibrated, rows, scores, choose(scores, spec))
+    return _Tested(known, raw, calibrated, filled, rows, scores, choose(scores, spec))
 
 
 @dataclass(frozen=True)
 class _Ahead:
-    """The forecast beyond the data."""
+    """The forecast beyond the data; the fields are those of `_Tested`."""
 
-    filled: Filled
     calibrated: Calibration
+    filled: Filled
     records: list[dict[str, Any]]
 
 
 def _forecast(work: Workspace, tested: _Tested, observers: Observers) -> _Ahead:
     """Fit the chosen models on everything and forecast; the fallback stands in where one fails."""
-    spec, done = work.spec, Execution()
+    spec, panel, done = work.spec, work.panel, Execution()
     models = chosen_models(spec, tested.choice)
     fallback = spec.run.fallback
     spare = [fallback] if fallback is not None and fallback not in models else []
     if spec.forecasts_beyond_data:
         able = capabilities(spec, work.registry)
-        execute(work, final_tasks(work.panel, spec, [*models, *spare], able), observers, done)
-    filled = fill_from_fallback(done.forecasts(work), done, spec, keep=models)
-    calibrated = calibrate(
-        filled.forecasts,
-        tested.filled.forecasts,
-        tested.actuals,
-        work.panel,
-        spec.quantiles,
-        spec.minimum,
-    )
-    return _Ahead(filled, calibrated, done.records())
+        execute(work, final_tasks(panel, spec, [*models, *spare], able), observers, done)
+    raw, known = done.forecasts(work), tested.actuals
+    calibrated = calibrate(raw, tested.raw, known, panel, spec.quantiles, spec.minimum)
+    filled = fill_from_fallback(calibrated.forecasts, done, spec, keep=models)
+    return _Ahead(calibrated, filled, done.records())
 
 
 def check_factories(loaded: LoadedSpec, registry: Registry) -> None:

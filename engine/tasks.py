@@ -132,12 +132,22 @@ class _Wrapped:
         history = transform.apply(history)
         if self._design:
             return history, future
+        history, future = panel_with_features(history, future, self._plan)
+        history, future = with_covariates(history, future, self._visible(history))
         if self._use.window is not None:
             history = history.tail(self._use.window)
-        history, kept = with_covariates(history, future, self._use.covariates)
-        history, kept = panel_with_features(history, kept, self._plan)
-        assert kept is not None
-        return history, kept
+        return history, future
+
+    def _visible(self, history: Panel) -> list[str]:
+        """Patterns of the columns a model of whole series sees: what it asked for and its features.
+
+        Cross-sectional columns only feed features; they are not covariates of their own.
+        """
+        internal = {section.name for section in self._work.plan.cross_sections}
+        roles = history.roles
+        columns = [c for c in (*roles.covariates, *roles.static) if c not in internal]
+        asked = columns if self._use.covariates is None else self._use.covariates
+        return [*asked, *self._plan.names]
 
     def _cut(self, cutoff: int) -> tuple[Panel, Future]:
         if cutoff not in self._raw:

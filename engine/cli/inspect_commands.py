@@ -161,7 +161,7 @@ def _capabilities(entry: Registered) -> dict[str, Any]:
 
 
 def _options(entry: Registered) -> list[dict[str, str]]:
-    from engine.cli.tables import type_name
+    from engine.typenames import type_name
 
     rows = []
     for name, field in entry.component.params.model_fields.items():

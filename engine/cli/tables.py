@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import typing
 from collections.abc import Sequence
 from typing import Any
 
@@ -35,20 +34,3 @@ def _escaped(text: str) -> Any:
     from rich.text import Text
 
     return Text(text)
-
-
-def type_name(annotation: Any) -> str:
-    """A type as a spec's author would say it."""
-    if annotation is None or annotation is type(None):
-        return "null"
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is typing.Annotated:
-        return type_name(arguments[0])
-    if origin is typing.Literal:
-        return " | ".join(str(a) for a in arguments)
-    if origin in (list, tuple, dict):
-        inner = ", ".join(dict.fromkeys(type_name(a) for a in arguments if a is not Ellipsis))
-        return f"{origin.__name__}[{inner}]"
-    if arguments:
-        return " | ".join(dict.fromkeys(type_name(a) for a in arguments))
-    return str(getattr(annotation, "__name__", annotation))

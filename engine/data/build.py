@@ -291,8 +291,9 @@ def _fill(
             frame = frame.with_columns(
                 pl.when(until).then(_filled(column, policy, back=is_future)).alias(column)
             )
-        if is_future and policy != "keep":
-            frame = _fill_horizon(frame, column, _horizon_policy(missing, column), ids, notes)
+        ahead_policy = _horizon_policy(missing, column)
+        if is_future and (policy != "keep" or ahead_policy in ("forward_fill", "zero")):
+            frame = _fill_horizon(frame, column, ahead_policy, ids, notes)
     return frame
 
 

@@ -79,7 +79,7 @@ class Lstm:
 
     def _plan(self, train: Training, encoding: Encoding) -> Plan:
         params = self.params
-        levels = tuple(len(known) + 1 for _, known in encoding.categories)
+        levels = tuple(_room(len(known) + 1) for _, known in encoding.categories)
         widths = tuple(params.embedding or _width(count) for count in levels)
         origins = params.context - (params.warm_up or params.context // 2)
         network = NetworkShape(
@@ -237,6 +237,11 @@ def _last_dates(values: npt.NDArray[Any], context: int) -> npt.NDArray[Any]:
 def _padded(values: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
     """Empty series at the end, up to `size` of them."""
     return np.pad(values, [(0, size - len(values))] + [(0, 0)] * (values.ndim - 1))
+
+
+def _room(levels: int) -> int:
+    """Rows of an embedding: the next power of two, so that a new series compiles nothing."""
+    return 1 << (levels - 1).bit_length()
 
 
 def _width(levels: int) -> int:

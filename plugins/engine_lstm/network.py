@@ -22,7 +22,7 @@ _MEMORY = 3  # dates of known covariates that bear on one target: its own and th
 class NetworkShape:
     """What fixes the shapes of the weights; hashable, so that compiled functions are kept by it.
 
-    levels: number of categories of each static column, the unknown one (0) included.
+    levels: rows of the embedding of each static column; row 0 is that of unknown categories.
     """
 
     hidden: int
