@@ -331,11 +331,11 @@ def test_a_promotion_ahead_raises_the_forecast() -> None:
 
 @pytest.mark.slow
 def test_it_beats_the_seasonal_naive_where_promotions_drive_sales() -> None:
-    whole = panel(rows(20, 400, seed=5), ahead=0)
+    whole = panel(rows(10, 300, seed=5), ahead=0)
     cutoff = whole.end - 28
     history, future = whole.until(cutoff), future_of(whole, cutoff, 0, 28)
     train = training_of(history, horizon=28)
-    fitted = Lstm(LstmParams(hidden=32, epochs=10)).fit(train)
+    fitted = Lstm(LstmParams(hidden=32, decoder_hidden=32, epochs=6)).fit(train)
     y = whole.dense(["y"])[..., 0]
     actual, last_week = y[:, -28:], np.tile(y[:, -35:-28], 4)
     error = np.abs(fitted.predict(history, future).y_hat - actual).sum()
