@@ -12,6 +12,7 @@ from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
+
 from engine.errors import SpecError
 from engine.registry import Registry
 from engine.spec.reference import reference
@@ -30,7 +31,9 @@ def fenced(text: str, mark: str) -> dict[str, str]:
 
 def test_the_guide_shows_the_files_of_the_example():
     shown = fenced(GUIDE, "file")
-    files = [p for p in EXAMPLE.rglob("*") if p.suffix in (".py", ".toml") and "build" not in p.parts]
+    files = [
+        p for p in EXAMPLE.rglob("*") if p.suffix in (".py", ".toml") and "build" not in p.parts
+    ]
     assert set(shown) == {str(p.relative_to(EXAMPLE)) for p in files}
     for name, code in shown.items():
         assert code == (EXAMPLE / name).read_text(), name
@@ -47,7 +50,9 @@ def test_the_spec_in_the_readme_is_the_shipped_one():
 
 def test_every_dependency_is_justified():
     declared = re.search(
-        r"^dependencies = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.DOTALL | re.MULTILINE
+        r"^dependencies = \[(.*?)\]",
+        (ROOT / "pyproject.toml").read_text(),
+        re.DOTALL | re.MULTILINE,
     )
     assert declared is not None
     names = re.findall(r'"([a-z-]+)', declared.group(1))

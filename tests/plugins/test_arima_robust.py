@@ -241,7 +241,9 @@ def test_the_package_imports_nothing_heavy() -> None:
 @pytest.mark.data
 @pytest.mark.skipif("ENGINE_DATA" not in os.environ, reason="ENGINE_DATA is not set")
 @pytest.mark.parametrize("order", [None, [1, 0, 1]])
-def test_orange_juice_is_forecast_without_a_failure_and_better_than_by_its_last_value(order) -> None:
+def test_orange_juice_is_forecast_without_a_failure_and_better_than_by_its_last_value(
+    order,
+) -> None:
     covariates = ("price", "deal", "feat")
     rows = pl.read_parquet(Path(os.environ["ENGINE_DATA"]) / "orange_juice.parquet")
     rows = rows.filter(pl.col("store").is_in([2, 5]), pl.col("week") <= 135)
