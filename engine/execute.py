@@ -51,17 +51,9 @@ class Execution:
         """One row a failure; a null `unique_id` means every series of the task."""
         tasks = {task.name: task for task in self.tasks}
         rows = [
-            (
-                "failed",
-                tasks[r["name"]].model,
-                cutoff if cutoff is not None else fit,
-                uid,
-                why,
-                None,
-            )
-            for r in self.results
-            for cutoff, uid, why in r["failures"]
-            for fit in (tasks[r["name"]].cutoffs if cutoff is None else [cutoff])
+            ("failed", tasks[result["name"]].model, cutoff, unique_id, reason, None)
+            for result in self.results
+            for cutoff, unique_id, reason in result["failures"]
         ]
         return pl.DataFrame(rows, schema=FAILURE_SCHEMA, orient="row")
 

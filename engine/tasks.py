@@ -6,7 +6,8 @@ This is the only code that hands data to a model, and it cuts at the cutoff firs
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,23 +37,27 @@ def run_task(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str
 
     A model's own errors are caught and returned as `status: failed` with the reason; whatever is
     written stays in the workspace. The result is plain data: name, status, seconds, failures
-    (`[cutoff, unique_id or null, reason]`), path of the forecasts.
+    (`[cutoff, unique_id or null for all, reason]`), path of the forecasts.
     """
     task = Task.of(dict(plain))
     started = time.perf_counter()
     work = open_workspace(folder)
     failures: list[list[Any]] = []
     frames: list[pl.DataFrame] = []
+    left = list(task.cutoffs)
     status = "ok"
     reason: EngineError | None = None
     try:
-        frames = _fit_and_predict(work, task, failures, report)
+        for cutoff, frame in _fit_and_predict(work, task, failures, report):
+            left.remove(cutoff)
+            frames.append(frame)
     except EngineError as error:
         status, reason = "failed", error
-        failures.append([None, None, error.message])
+        failures += [[cutoff, None, error.message] for cutoff in left]
     except Exception as error:  # noqa: BLE001 - a model may raise anything; it is recorded
         status = "failed"
-        failures.append([None, None, first_line(error)])
+        failures += [[cutoff, None, first_line(error)] for cutoff in left]
+        report("task_error", {"task": task.name, "traceback": traceback.format_exc()})
     path = folder / "results" / (task.name.replace("/", "~") + ".arrow")
     if frames:
         pl.concat(frames).write_ipc(path)
@@ -69,12 +74,13 @@ def run_task(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str
 
 def _fit_and_predict(
     work: Workspace, task: Task, failures: list[list[Any]], report: Report
-) -> list[pl.DataFrame]:
+) -> Iterator[tuple[int, pl.DataFrame]]:
+    """Forecasts of each cutoff as they are made, so that a later error does not lose them."""
     spec, use = work.spec, work.spec.models[task.model]
     model = _Wrapped(work, task, use)
     train_panel, train_future = model.inputs(task.fit_cutoff)
     if train_panel.n_series == 0:
-        return []
+        return
     fitted = model.build().fit(
         Training(
             panel=train_panel,
@@ -86,7 +92,6 @@ def _fit_and_predict(
             report=report,
         )
     )
-    frames = []
     for cutoff in task.cutoffs:
         history, future = (
             (train_panel, train_future) if cutoff == task.fit_cutoff else model.inputs(cutoff)
@@ -99,10 +104,9 @@ def _fit_and_predict(
         failures += [[cutoff, ids[i], why] for i, why in sorted(prediction.failures.items())]
         prediction = model.inverted(prediction, cutoff)
         frame = forecast_frame(future, prediction, spec.quantiles, task.model, cutoff)
-        frames.append(_clipped(ordered_quantiles(frame), spec))
+        yield cutoff, _clipped(ordered_quantiles(frame), spec)
     if task.save:
         _save(work.folder, task, fitted)
-    return frames
 
 
 class _Wrapped:

@@ -160,12 +160,13 @@ def test_a_model_that_fails_as_a_whole_is_recorded_for_every_cutoff(
     assert done.forecasts(work)["model"].unique().to_list() == ["s"]
 
 
-def test_a_task_that_fails_midway_is_recorded_once_a_cutoff(tmp_path: Path, registry: Registry):
+def test_a_task_that_fails_midway_keeps_what_it_made(tmp_path: Path, registry: Registry):
     spec = spec_of({"m": fragile("late")}, backtest={"refit": False})
-    _, done = back_test(tmp_path, registry, spec)
+    work, done = back_test(tmp_path, registry, spec)
     assert [r["status"] for r in done.results] == ["failed"]
-    places = done.failures().select("cutoff", "unique_id")
-    assert places.height == places.unique().height == 2
+    last = work.panel.end - 3
+    assert done.failures().select("cutoff", "unique_id").rows() == [(last, None)]
+    assert done.forecasts(work)["cutoff"].unique().to_list() == [last - 3]
 
 
 @pytest.mark.parametrize("how", ["reports", "raises"])

@@ -27,7 +27,7 @@ from engine_lstm.training import Inputs, Plan, Schedule, Trained, Weights
 
 _FORMAT = 1
 _CHUNK = 4096
-_FEWEST_BATCHES, _MOST_BATCHES = 50, 400
+_FEWEST_BATCHES, _MOST_BATCHES = 25, 400
 
 
 class Lstm:

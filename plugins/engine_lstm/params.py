@@ -48,7 +48,7 @@ class LstmParams(Params):
     epochs: int = Field(20, ge=1, le=10_000, description="passes over the data, at most")
     batch: int = Field(64, ge=1, le=65_536, description="stretches of series in a training step")
     batches_per_epoch: int | None = Field(
-        None, ge=1, description="training steps of an epoch; from the size of the data (50 to 400)"
+        None, ge=1, description="training steps of an epoch; from the size of the data (25 to 400)"
     )
     learning_rate: float = Field(
         2e-3, gt=0.0, le=1.0, description="first step size of AdamW; falls to zero along a cosine"
