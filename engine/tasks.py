@@ -202,6 +202,7 @@ def _checked(
     if (
         isinstance(component, Model)
         and component.capabilities.quantiles
+        and spec.quantiles
         and quantiles is None
         and len(prediction.failures) < history.n_series
     ):

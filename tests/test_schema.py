@@ -122,11 +122,7 @@ def test_every_option_of_a_plugin_is_described(component: Component):
 
 
 MODELS = [
-    pytest.param(
-        component,
-        id=component.name,
-        marks=pytest.mark.xfail(component.name == "arima", reason="covariates", strict=True),
-    )
+    pytest.param(component, id=component.name)
     for component in COMPONENTS
     if isinstance(component, Model)
 ]

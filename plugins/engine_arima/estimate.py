@@ -150,8 +150,8 @@ def choose(sample: Sample, params: ArimaParams, season: int) -> Orders:
 def estimate(sample: Sample, orders: Orders) -> Estimate:
     """Maximum-likelihood coefficients of given orders.
 
-    Starting values come from the conditional sum of squares; where those are not stationary, the
-    likelihood is climbed from zero instead.
+    Starting values come from the conditional sum of squares; where those are not stationary, or
+    lead nowhere, the likelihood is climbed from zero instead. NoFitError if that fails as well.
     """
     if sample.is_constant:
         return Estimate(sample, None, (), np.ones(0), 1.0, None)
@@ -160,8 +160,13 @@ def estimate(sample: Sample, orders: Orders) -> Estimate:
     with _reasons("fit failed"):
         try:
             model = _arima(orders, "CSS-ML").fit(y, X)
+            lost = math.isnan(model.model_["loglik"])
         except ValueError:
+            lost = True
+        if lost:
             model = _arima(orders, "ML").fit(y, X)
+    if math.isnan(model.model_["loglik"]):
+        raise NoFitError("fit failed: no finite likelihood was found; try lower orders")
     scale, scales = _scale(sample.y), np.array([_scale(sample.X[:, c]) for c in columns])
     used = sample.y.size - orders.d - orders.D * orders.season
     aicc = float(model.model_["aicc"]) + 2 * used * math.log(scale)

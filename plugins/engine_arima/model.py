@@ -110,7 +110,7 @@ class Arima:
                 f"season of frequency {panel.grid.freq} is 1 step",
                 hint="state the season, such as season: 7, or leave seasonal_order out",
             )
-        covariates = panel.numeric(panel.roles.future) if params.covariates else ()
+        covariates = panel.numeric(panel.roles.future)
         stated = Orders.stated(params, season)
         fits: list[SeriesFit] = []
         estimates: dict[str, Estimate] = {}

@@ -15,7 +15,9 @@ Order = tuple[Count, Count, Count]
 class ArimaParams(Params):
     """Options of the model `arima`.
 
-    Capital letters are the seasonal orders, as in Box & Jenkins. Gaps inside a series are
+    All numeric future covariates that the model sees (`covariates:` of the spec's model) are
+    regressors; those that are constant, or a combination of others, within a series are left out
+    for that series. Capital letters are the seasonal orders, as in Box & Jenkins. Gaps inside a series are
     interpolated linearly before the fit; missing values at its start are cut off, and those at its
     end are forecast on the way to the horizon.
     """
@@ -63,11 +65,6 @@ class ArimaParams(Params):
         default=False,
         description="Automatic choice: compare orders by conditional sums of squares, which is "
         "faster and less exact; the chosen one is fitted by maximum likelihood.",
-    )
-    covariates: bool = Field(
-        default=True,
-        description="Use the panel's numeric future covariates as regressors. Those that are "
-        "constant, or a combination of others, within a series are left out for that series.",
     )
     max_history: int | None = Field(
         default=None,

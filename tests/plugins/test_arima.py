@@ -111,12 +111,6 @@ def test_covariates_are_regressors() -> None:
     assert fit(data[0], **REGRESSION).tables()["orders"]["covariates"].to_list() == [["x", "z"]]
 
 
-def test_covariates_can_be_left_alone() -> None:
-    x = noise(34, 1)
-    found = forecast(cut(5 * x[:30], x=x), covariates=False, **REGRESSION)
-    np.testing.assert_allclose(found.y_hat[0], (5 * x[:30]).mean(), rtol=1e-5)
-
-
 def test_constant_and_collinear_covariates_are_left_out_of_the_series() -> None:
     x, z = noise(44, 1), noise(44, 2)
     columns = {"x": x, "always": np.full(44, 9.9), "twice": 2 * x + 1, "z": z, "sum": x - z}
