@@ -179,6 +179,28 @@ def test_a_lead_reads_the_known_future_on_the_last_day_of_history():
     np.testing.assert_array_equal(last, future.frame.filter(ahead=1)["price"].to_numpy())
 
 
+def test_whole_series_models_read_a_long_season_before_every_row():
+    whole = panel()
+    history, future = history_and_future(whole)
+    feature = Feature("last_week", Y, "aligned", lookback=0, season=future.ahead_max)
+    grown, ahead = panel_with_features(history, future, FeaturePlan((feature,)))
+    week_before = whole.frame.with_columns(pl.col("y").shift(7).over("unique_id").alias("before"))
+    known = pl.concat([grown.frame, ahead.frame], how="diagonal").sort("unique_id", "ds")
+    assert grown.roles.future[-1] == "last_week"
+    np.testing.assert_allclose(
+        known["last_week"].fill_null(np.nan).to_numpy(),
+        week_before["before"].fill_null(np.nan).to_numpy(),
+        rtol=1e-6,
+    )
+
+
+def test_a_season_shorter_than_the_steps_ahead_is_left_out():
+    history, future = history_and_future(panel())
+    feature = Feature("short", Y, "aligned", lookback=0, season=future.ahead_max - 1)
+    grown, ahead = panel_with_features(history, future, FeaturePlan((feature,)))
+    assert "short" not in grown.frame.columns + ahead.frame.columns
+
+
 def test_a_model_sees_only_the_covariates_it_names():
     history, future = history_and_future(panel())
     kept, ahead = with_covariates(history, future, ["pr*"])
