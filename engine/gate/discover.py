@@ -1,0 +1,22 @@
+"""Tells run specs from other YAML files by their first bytes, without reading YAML."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+_KEYS = tuple(re.compile(rf"^{key}[ \t]*:", re.MULTILINE) for key in ("version", "data", "models"))
+_SNAPSHOT = ".snapshot.yaml"
+_ENOUGH = 1 << 20
+
+
+def looks_like_a_run_spec(path: Path) -> bool:
+    """Whether a file has a run spec's top-level keys; unreadable and binary files do not."""
+    if path.suffix not in (".yaml", ".yml") or path.name.endswith(_SNAPSHOT):
+        return False
+    try:
+        with path.open(encoding="utf-8") as file:
+            text = file.read(_ENOUGH)
+    except (OSError, UnicodeDecodeError):
+        return False
+    return all(key.search(text) for key in _KEYS)
