@@ -30,9 +30,9 @@ def _add(digest: hashlib.blake2b, column: pl.Series) -> None:
     if isinstance(column.dtype, pl.Enum):
         digest.update("\x1f".join(column.dtype.categories).encode())
     values = column.to_physical()
-    # Adding zero turns a negative zero into a positive one.
     short = values.dtype.is_float()
-    numbers = values.fill_nan(None).cast(pl.Float32) + 0.0 if short else values.cast(pl.Int64)
+    numbers = values.fill_nan(None).cast(pl.Float32) if short else values.cast(pl.Int64)
     missing = numbers.is_null()
     digest.update(missing.cast(pl.UInt8).to_numpy().tobytes())
-    digest.update(numbers.fill_null(0).rechunk().to_numpy().tobytes())
+    # Adding zero turns a negative zero into a positive one.
+    digest.update((numbers.fill_null(0).to_numpy() + 0).tobytes())

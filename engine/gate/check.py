@@ -11,7 +11,6 @@ from engine.errors import EngineError, NotFoundError
 from engine.gate.discover import looks_like_a_run_spec
 from engine.gate.judge import Verdict, judge
 from engine.gate.snapshot import (
-    SUFFIX,
     Lock,
     difference,
     read_lock,
@@ -56,8 +55,12 @@ def spec_files(paths: Iterable[Path]) -> Iterator[Path]:
         if not path.is_dir():
             yield path
             continue
-        inside = sorted(file for file in path.rglob("*.y*ml") if not file.name.endswith(SUFFIX))
-        found = [file for file in inside if looks_like_a_run_spec(file)]
+        found = [
+            file
+            for file in sorted(path.rglob("*.y*ml"))
+            if not any(part.startswith(".") for part in file.relative_to(path).parts)
+            and looks_like_a_run_spec(file)
+        ]
         if not found:
             raise NotFoundError(f"there is no run spec in {path}", hint="name a folder of specs")
         yield from found

@@ -11,8 +11,13 @@ _ENOUGH = 1 << 20
 
 
 def looks_like_a_run_spec(path: Path) -> bool:
-    """Whether a file has a run spec's top-level keys; unreadable and binary files do not."""
+    """Whether a file has a run spec's top-level keys; unreadable and binary files do not.
+
+    The copies of a spec that lie in a run's folder, beside its manifest, do not count.
+    """
     if path.suffix not in (".yaml", ".yml") or path.name.endswith(_SNAPSHOT):
+        return False
+    if (path.parent / "manifest.json").exists():
         return False
     try:
         with path.open(encoding="utf-8") as file:
