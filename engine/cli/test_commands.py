@@ -1,10 +1,10 @@
-"""`engine test`: does a change make forecasts worse?"""
+"""`engine test` and `engine diff`: does a change make forecasts worse?"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,6 +17,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="One JSON document on stdou
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
     app.command("test")(test)
+    app.command("diff")(diff)
 
 
 def test(
@@ -106,3 +107,42 @@ def _show(checked: Checked) -> None:
         typer.echo(checked.snapshot_change or "the snapshot has not changed")
     if checked.error is not None:
         typer.echo(f"error: {checked.error}", err=True)
+
+
+def diff(
+    run_a: Annotated[str, typer.Argument(help="The earlier run: folder, id, or name.")],
+    run_b: Annotated[str, typer.Argument(help="The run to compare with it.")],
+    output: Annotated[Path, typer.Option(help="Folder that holds all runs.")] = Path("runs"),
+    metric: Annotated[
+        str | None, typer.Option(help="Metric that --fail-on judges; default: the deciding one.")
+    ] = None,
+    fail_on: Annotated[
+        Literal["worse"] | None, typer.Option("--fail-on", help="Exit with 6 if RUN_B is worse.")
+    ] = None,
+    top: Annotated[int, typer.Option(min=0, help="Largest movers of each model.")] = 5,
+    as_json: AsJson = False,
+) -> int:
+    """Compare two runs: what changed, and whether the scores did by more than chance."""
+    from engine.cli.diff_table import show_comparison
+    from engine.compare.runs import compare_runs, plain
+    from engine.errors import EXIT_GATE, EXIT_OK, NotFoundError
+    from engine.rundir import find_run
+
+    before, after = find_run(output, run_a), find_run(output, run_b)
+    comparison = compare_runs(before, after, top)
+    known = list(dict.fromkeys(delta.metric for delta in comparison.deltas))
+    judged = metric or str((before.manifest.get("best") or {}).get("metric"))
+    if judged not in known and (metric is not None or fail_on is not None):
+        raise NotFoundError(
+            f"the runs have no common scores by {judged!r}", hint=f"known: {', '.join(known)}"
+        )
+    worse = comparison.worse(judged) if fail_on is not None else []
+    if as_json:
+        document = {"before": str(before.path), "after": str(after.path), **plain(comparison)}
+        document["worse"] = [delta.model for delta in worse]
+        typer.echo(json.dumps(document, indent=2, default=str))
+    else:
+        show_comparison(comparison, before.path, after.path)
+        for delta in worse:
+            typer.echo(f"FAILED {delta.model} is worse by {judged}")
+    return EXIT_GATE if worse else EXIT_OK
