@@ -12,7 +12,7 @@ from engine.evaluate import ALL
 from engine.rundir import read_run
 from tests.gate_specs import BASE
 
-SPEC = BASE.replace("series: 12", "series: 24, stores: 2") + "  by: [store, step]\n"
+SPEC = BASE.replace("series: 12", "series: 60, stores: 2") + "  by: [store, step]\n"
 SPEC = SPEC.replace(
     "evaluate: {metrics: [mae, wape]}\n", "evaluate:\n  metrics: [wape, mae, bias]\n"
 )
@@ -53,7 +53,7 @@ def test_the_worse_model_is_found_and_the_others_are_the_same(compared: Comparis
     worse = headline["weekly", "wape"]
     assert worse.verdict == "worse"
     assert worse.p is not None and worse.p < 0.05
-    assert worse.test is not None and worse.test.series == 24
+    assert worse.test is not None and worse.test.series == 60
     assert {d.verdict for (model, _), d in headline.items() if model != "weekly"} == {"same"}
     assert headline["weekly", "bias"].verdict == "no order"
 
@@ -62,7 +62,7 @@ def test_segments_by_key_are_tested_over_their_own_series(compared: Comparison):
     tested = {d.segment: d.test for d in compared.deltas if d.model == "weekly" and d.test}
     sizes = {segment: test.series for segment, test in tested.items() if segment != ALL}
     assert set(sizes) == {"store=store_001", "store=store_002"}
-    assert sum(sizes.values()) == 24
+    assert sum(sizes.values()) == 60
     steps = [d for d in compared.deltas if d.segment.startswith("step=")]
     assert len(steps) == 3 * 3 * 7
     assert all(d.test is None for d in steps)
@@ -120,3 +120,14 @@ def test_a_run_without_scores_and_an_unknown_metric_are_errors(runs, tmp_path: P
     assert "has no scores" in capsys.readouterr().err
     assert diff(runs, "--metric", "wap") == 4
     assert "known: wape" in capsys.readouterr().err
+
+
+def test_a_pooled_score_is_tested_as_the_pooled_score_not_as_a_mean_of_ratios(
+    compared: Comparison,
+):
+    headline = {d.metric: d for d in compared.deltas if d.segment == ALL and d.model == "weekly"}
+    for metric in ("wape", "mae"):
+        delta = headline[metric]
+        assert delta.test is not None and delta.before is not None and delta.after is not None
+        exact = 1e-9 if metric == "mae" else 0.1
+        assert delta.test.mean == pytest.approx(delta.after - delta.before, rel=exact)

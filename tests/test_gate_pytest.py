@@ -56,9 +56,10 @@ def test_an_invalid_spec_is_one_failed_test_with_its_problems(pytester: pytest.P
     ("name", "text"),
     [
         ("compose.yaml", "version: 1\nservices: {web: {}}\n"),
-        ("weekly.snapshot.yaml", "version: 1\ndata: x\nmodels: y\n"),
-        ("nested.yaml", "outer:\n  version: 1\n  data: x\n  models: y\n"),
-        ("notes.txt", "version: 1\ndata: x\nmodels: y\n"),
+        ("weekly.snapshot.yaml", "version: 1\ndata: x\nmodels: y\nexpect: z\n"),
+        ("nested.yaml", "version: 1\nouter:\n  data: x\n  models: y\n  expect: z\n"),
+        ("quiet.yaml", "version: 1\ndata: x\nmodels: y\n"),
+        ("notes.txt", "version: 1\ndata: x\nmodels: y\nexpect: z\n"),
     ],
 )
 def test_a_file_that_is_no_run_spec_is_not_collected(pytester: pytest.Pytester, name, text):

@@ -11,6 +11,7 @@ import polars as pl
 
 from engine.compare.changes import Change, changes
 from engine.compare.paired import Paired, holm, paired_bootstrap
+from engine.compare.pooled import Pooled, pooled_metrics
 from engine.errors import NotFoundError
 from engine.evaluate import ALL, is_better
 from engine.rundir import RunRecord
@@ -23,8 +24,8 @@ TABLES = ("scores", "series_scores", "backtest")
 class Delta:
     """One model's score by one metric in both runs.
 
-    test: the per-series scores of the second run less those of the first; `p` is its p-value,
-    adjusted over the models of the same metric and segment; both None if there are no such scores.
+    test: of the second run's score less the first one's, over series. p: its p-value, adjusted
+    over the models of the same metric and segment that moved. None where nothing can be tested.
     """
 
     model: str
@@ -105,7 +106,7 @@ def compare_runs(a: RunRecord, b: RunRecord, top: int = 5) -> Comparison:
     both = [model for model in before.models if model in after.models]
     return Comparison(
         changes=changes(a, b),
-        deltas=_deltas(before, after, both),
+        deltas=_deltas(before, after, both, a),
         movers=_movers(before.backtest, after.backtest, both, top),
         gone=[model for model in before.models if model not in both],
         added=[model for model in after.models if model not in both],
@@ -124,7 +125,7 @@ def _read(run: RunRecord) -> _Tables:
     return _Tables(scores, series, backtest)
 
 
-def _deltas(before: _Tables, after: _Tables, models: Sequence[str]) -> list[Delta]:
+def _deltas(before: _Tables, after: _Tables, models: Sequence[str], run: RunRecord) -> list[Delta]:
     """Scores that both runs could have, in the order of the first run's table."""
     key = ["metric", "segment", "model"]
     metrics = set(before.scores["metric"]) & set(after.scores["metric"])
@@ -137,42 +138,60 @@ def _deltas(before: _Tables, after: _Tables, models: Sequence[str]) -> list[Delt
         .filter(pl.col("model").is_in(models), pl.col("metric").is_in(metrics))
     )  # fmt: skip
     deltas: list[Delta] = []
-    pairs = _pairs(before.series, after.series)
-    for (_, segment), group in joined.group_by("metric", "segment", maintain_order=True):
+    pairs = _Pairs(before, after, pooled_metrics(run))
+    for (metric, segment), group in joined.group_by("metric", "segment", maintain_order=True):
         found = [Delta(**row) for row in group.iter_rows(named=True)]
-        deltas += _tested(found, _within(pairs, str(segment), before.backtest))
+        deltas += _tested(found, pairs.of(str(metric), str(segment)))
     return deltas
 
 
-def _pairs(before: pl.DataFrame, after: pl.DataFrame) -> pl.DataFrame:
-    """Difference of the scores of each model, metric and series that both runs have."""
-    key = ["model", "metric", "unique_id"]
-    joined = before.join(after, on=key, suffix="_after", maintain_order="left")
-    difference = (pl.col("value_after") - pl.col("value")).alias("difference")
-    return joined.select(*key, difference).filter(pl.col("difference").is_finite())
+class _Pairs:
+    """Differences of models and series that both runs have, by metric and segment."""
 
+    def __init__(self, before: _Tables, after: _Tables, pooled: Pooled) -> None:
+        self._before, self._after, self._pooled = before, after, pooled
+        self._sums = {
+            metric: tuple(pooled.sums(metric, t.backtest) for t in (before, after))
+            for metric in pooled.metrics
+        }
 
-def _within(pairs: pl.DataFrame, segment: str, backtest: pl.DataFrame) -> pl.DataFrame | None:
-    """The pairs of one segment's series; None if the run does not say which series those are."""
-    if segment == ALL:
-        return pairs
-    column, _, value = segment.partition("=")
-    if column == "step" or column not in backtest.columns:
-        return None
-    inside = backtest.filter(pl.col(column).cast(pl.String) == value).select("unique_id").unique()
-    return pairs.join(inside, on="unique_id", how="semi", maintain_order="left")
+    def of(self, metric: str, segment: str) -> pl.DataFrame | None:
+        """Columns `model, unique_id, difference`; None if a segment's series are not known.
+
+        For scores that are averaged over series these are differences of the series' scores.
+        """
+        a, b = self._sums.get(metric) or (
+            t.series.filter(metric=metric).drop("metric") for t in (self._before, self._after)
+        )
+        if segment != ALL:
+            inside = self._inside(segment)
+            if inside is None:
+                return None
+            a, b = (
+                t.join(inside, on="unique_id", how="semi", maintain_order="left") for t in (a, b)
+            )
+        if metric in self._sums:
+            return self._pooled.differences(metric, a, b)
+        joined = a.join(b, on=["model", "unique_id"], suffix="_after", maintain_order="left")
+        difference = (pl.col("value_after") - pl.col("value")).alias("difference")
+        finite = pl.col("difference").is_finite()
+        return joined.select("model", "unique_id", difference).filter(finite)
+
+    def _inside(self, segment: str) -> pl.DataFrame | None:
+        column, _, value = segment.partition("=")
+        backtest = self._before.backtest
+        if column == "step" or column not in backtest.columns:
+            return None
+        return backtest.filter(pl.col(column).cast(pl.String) == value).select("unique_id").unique()
 
 
 def _tested(deltas: list[Delta], pairs: pl.DataFrame | None) -> list[Delta]:
-    """Deltas of one metric and segment with their test over series."""
-    if pairs is None:
+    """Deltas of one metric and segment with their test over series; equal scores need none."""
+    moved = [delta.model for delta in deltas if delta.before != delta.after]
+    if pairs is None or pairs.filter(pl.col("model").is_in(moved)).is_empty():
         return deltas
-    wide = pairs.filter(metric=deltas[0].metric).pivot(
-        "model", index="unique_id", values="difference", sort_columns=True
-    )
-    models = [delta.model for delta in deltas if delta.model in wide.columns]
-    if not models:
-        return deltas
+    wide = pairs.pivot("model", index="unique_id", values="difference", sort_columns=True)
+    models = [model for model in moved if model in wide.columns]
     matrix = wide.sort("unique_id").select(models).fill_null(float("nan")).to_numpy()
     tests = dict(zip(models, paired_bootstrap(matrix.astype(np.float64)), strict=True))
     adjusted = dict(zip(models, holm([tests[m].p for m in models]), strict=True))

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-_KEYS = tuple(re.compile(rf"^{key}[ \t]*:", re.MULTILINE) for key in ("version", "data", "models"))
+_KEYS = ("version", "data", "models")
 _SNAPSHOT = ".snapshot.yaml"
 _ENOUGH = 1 << 20
 
 
-def looks_like_a_run_spec(path: Path) -> bool:
+def looks_like_a_run_spec(path: Path, *more: str) -> bool:
     """Whether a file has a run spec's top-level keys; unreadable and binary files do not.
 
-    The copies of a spec that lie in a run's folder, beside its manifest, do not count.
+    more: other keys that it must have, such as `expect`. The copies of a spec that lie in a run's folder, beside its manifest, do not count.
     """
     if path.suffix not in (".yaml", ".yml") or path.name.endswith(_SNAPSHOT):
         return False
@@ -24,4 +24,4 @@ def looks_like_a_run_spec(path: Path) -> bool:
             text = file.read(_ENOUGH)
     except (OSError, UnicodeDecodeError):
         return False
-    return all(key.search(text) for key in _KEYS)
+    return all(re.search(rf"^{key}[ \t]*:", text, re.MULTILINE) for key in (*_KEYS, *more))

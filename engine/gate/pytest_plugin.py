@@ -25,8 +25,8 @@ _KEY = "engine_gate_folder"
 
 
 def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SpecFile | None:
-    """Collect a YAML file if it is a run spec."""
-    if not looks_like_a_run_spec(file_path):
+    """Collect a YAML file if it is a run spec that expects something."""
+    if not looks_like_a_run_spec(file_path, "expect"):
         return None
     made: SpecFile = SpecFile.from_parent(parent, path=file_path)
     return made
