@@ -67,9 +67,10 @@ def run(
     """Run a spec; EngineError says what went wrong, and nothing half-written looks whole.
 
     output: folder that holds all runs. base: folder that the spec's relative paths start from.
-    lock: what versions and data must agree with before any work is done.
+    lock: what protocol, versions and data must agree with before any model is fitted.
     """
     if lock is not None:
+        lock.check_protocol(loaded.resolved)
         lock.check_versions(manifest.used_plugins(loaded, registry), engine.__version__)
     beyond = loaded.spec.forecasts_beyond_data
     with _watched(registry, listener) as observers:

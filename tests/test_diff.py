@@ -131,3 +131,17 @@ def test_a_pooled_score_is_tested_as_the_pooled_score_not_as_a_mean_of_ratios(
         assert delta.test is not None and delta.before is not None and delta.after is not None
         exact = 1e-9 if metric == "mae" else 0.1
         assert delta.test.mean == pytest.approx(delta.after - delta.before, rel=exact)
+
+
+def test_a_score_that_is_gone_is_worse_and_json_stays_json(runs, tmp_path: Path, capsys):
+    for name in ("manifest.json", "resolved.yaml"):
+        (tmp_path / name).write_text((runs[0] / name).read_text())
+    for name in ("series_scores", "backtest"):
+        pl.read_parquet(runs[0] / f"{name}.parquet").write_parquet(tmp_path / f"{name}.parquet")
+    scores = pl.read_parquet(runs[0] / "scores.parquet")
+    lost = pl.when(model="last").then(float("nan")).otherwise("value").alias("value")
+    scores.with_columns(lost).write_parquet(tmp_path / "scores.parquet")
+    assert diff((runs[0], tmp_path), "--fail-on", "worse", "--json") == 6
+    out = capsys.readouterr().out
+    assert "NaN" not in out
+    assert json.loads(out)["worse"] == ["last"]

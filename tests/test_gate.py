@@ -246,6 +246,8 @@ def test_a_locked_run_refuses_other_versions_and_other_data(home: Path, capsys):
     assert "at most 5 % worse than the snapshot" in capsys.readouterr().out
     assert invoke([*locked, "--set", "data.source.periods=91"]) == 5
     assert "made from other data" in capsys.readouterr().err
+    assert invoke([*locked, "--set", "backtest.folds=1"]) == 5
+    assert "measured in another way" in capsys.readouterr().err
     file = home / "weekly.snapshot.yaml"
     snapshot = yaml.safe_load(file.read_text())
     snapshot["versions"]["plugins"]["engine-forecast"] = "0.0.9"
@@ -253,6 +255,14 @@ def test_a_locked_run_refuses_other_versions_and_other_data(home: Path, capsys):
     assert invoke(locked) == 5
     assert "engine-forecast is " in capsys.readouterr().err
     assert engine_test("weekly.yaml") == 0
+
+
+def test_a_plain_run_says_that_it_does_not_judge_tolerances(home: Path, capsys):
+    write_spec(home, KEPT)
+    assert invoke(["run", "weekly.yaml", "--quiet"]) == 0
+    out = capsys.readouterr().out
+    assert "tolerances are not judged here" in out
+    assert "expect holds  weekly wape better than last" in out
 
 
 def test_the_guide_shows_valid_expectations_and_every_rule():

@@ -128,11 +128,12 @@ def _read(run: RunRecord) -> _Tables:
 def _deltas(before: _Tables, after: _Tables, models: Sequence[str], run: RunRecord) -> list[Delta]:
     """Scores that both runs could have, in the order of the first run's table."""
     key = ["metric", "segment", "model"]
+    finite = pl.when(pl.col("value").is_finite()).then("value")
     metrics = set(before.scores["metric"]) & set(after.scores["metric"])
     joined = (
-        before.scores.select(*key, "better", pl.col("value").alias("before"))
+        before.scores.select(*key, "better", finite.alias("before"))
         .join(
-            after.scores.select(*key, pl.col("value").alias("after")),
+            after.scores.select(*key, finite.alias("after")),
             on=key, how="left", maintain_order="left",
         )
         .filter(pl.col("model").is_in(models), pl.col("metric").is_in(metrics))

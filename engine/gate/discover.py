@@ -13,7 +13,8 @@ _ENOUGH = 1 << 20
 def looks_like_a_run_spec(path: Path, *more: str) -> bool:
     """Whether a file has a run spec's top-level keys; unreadable and binary files do not.
 
-    more: other keys that it must have, such as `expect`. The copies of a spec that lie in a run's folder, beside its manifest, do not count.
+    more: other keys that it must have, such as `expect`. The copies of a spec that lie in a run's
+    folder, beside its manifest, do not count.
     """
     if path.suffix not in (".yaml", ".yml") or path.name.endswith(_SNAPSHOT):
         return False
