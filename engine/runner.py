@@ -22,6 +22,7 @@ from engine.calibrate import Calibration, calibrate
 from engine.choose import Choice, choose, chosen_models
 from engine.components import Capabilities, Model
 from engine.data.fingerprint import panel_fingerprint
+from engine.data.panel import Panel
 from engine.errors import EXIT_FAILURES, EXIT_GATE, EXIT_OK
 from engine.evaluate import Scores, evaluate
 from engine.execute import Execution, execute
@@ -122,9 +123,7 @@ def _run(
     observers.stage("data", f"reading {spec.data.source.use}")
     source = open_source(spec, registry, base)
     panel = read_panel(spec, source)
-    fingerprint = panel_fingerprint(panel)
-    if lock is not None:
-        lock.check_data(fingerprint)
+    fingerprint = _agreed_fingerprint(panel, lock)
     observers.hook("engine_panel_ready", panel=panel)
     folds = make_folds(panel, spec)
     check_models(panel, plan_of(panel, spec, registry), spec)
@@ -145,7 +144,6 @@ def _run(
         tested = _judge(work, folds, backtested, base)
 
         models = chosen_models(spec, tested.choice) if beyond else []
-        observers.stage("forecast", ", ".join(models) or "none")
         future = _forecast(work, tested, models, observers)
 
         observers.stage("write", str(folder.path.parent))
@@ -168,6 +166,14 @@ def _run(
     if troubles:
         raise troubles[0]
     return replace(outcome, folder=folder.path, faults=observers.faults)
+
+
+def _agreed_fingerprint(panel: Panel, lock: Lock | None) -> str:
+    """The panel's fingerprint; DataError if a lock asks for another one."""
+    fingerprint = panel_fingerprint(panel)
+    if lock is not None:
+        lock.check_data(fingerprint)
+    return fingerprint
 
 
 def _concluded(
@@ -273,6 +279,7 @@ class _Ahead:
 
 def _forecast(work: Workspace, tested: _Tested, models: list[str], observers: Observers) -> _Ahead:
     """Fit models on everything and forecast; the fallback stands in where one fails."""
+    observers.stage("forecast", ", ".join(models) or "none")
     spec, panel, done = work.spec, work.panel, Execution()
     fallback = spec.run.fallback
     spare = [fallback] if fallback is not None and fallback not in models else []
