@@ -273,3 +273,11 @@ def test_the_guide_shows_valid_expectations_and_every_rule():
     used = {rule for expected in spec.expect for rule in RULES if getattr(expected, rule)}
     assert used == set(RULES)
     assert [rule for rule in RULES if f"`{rule}`" not in guide] == []
+
+
+def test_an_annotation_keeps_its_syntax_whatever_the_message(home: Path, capsys):
+    write_spec(home, GOOD, base=BASE.replace("horizon: 7", "horizon: 0"), name="a,b")
+    assert engine_test("a,b.yaml", "--github") == 5
+    (line,) = [x for x in capsys.readouterr().out.splitlines() if x.startswith("::error")]
+    assert line.startswith("::error file=a%2Cb.yaml,line=1,title=spec cannot be tested::")
+    assert "%0A" in line
