@@ -1,13 +1,12 @@
-"""Chooses the model that makes the forecast, and checks what the spec expects of the scores."""
+"""Chooses the model that makes the forecast."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from engine.evaluate import Scores, coverage_of_rows, is_better
 from engine.spec.crosscheck import metric_name
-from engine.spec.model import Expectation, RunSpec
+from engine.spec.model import RunSpec
 
 COMPLETE = 0.99
 """A model is compared only if it forecast at least this share of the rows of the fullest model."""
@@ -65,33 +64,3 @@ def chosen_models(spec: RunSpec, choice: Choice) -> list[str]:
     if spec.select is not None and spec.select.forecast == "all":
         return list(spec.models)
     return [choice.best] if choice.best is not None else list(spec.models)
-
-
-def gate(scores: Scores, expectations: list[Expectation]) -> list[dict[str, Any]]:
-    """One plain row an expectation: what was expected, the value, and whether it holds."""
-    rows = []
-    for expected in expectations:
-        values = headline_values(scores, expected.metric)
-        value = values.get(expected.model)
-        rules: list[tuple[str, bool]] = []
-        if expected.max is not None:
-            rules.append((f"<= {expected.max:g}", value is not None and value <= expected.max))
-        if expected.min is not None:
-            rules.append((f">= {expected.min:g}", value is not None and value >= expected.min))
-        if expected.better_than is not None:
-            other = values.get(expected.better_than)
-            better = scores.better[expected.metric]
-            holds = value is not None and other is not None and is_better(value, other, better)
-            shown = "none" if other is None else f"{other:.6g}"
-            rules.append((f"better than {expected.better_than} ({shown})", holds))
-        rows += [
-            {
-                "model": expected.model,
-                "metric": expected.metric,
-                "expected": rule,
-                "value": value,
-                "holds": holds,
-            }
-            for rule, holds in rules
-        ]
-    return rows

@@ -57,6 +57,15 @@ class Execution:
         ]
         return pl.DataFrame(rows, schema=FAILURE_SCHEMA, orient="row")
 
+    def seconds(self) -> dict[str, float]:
+        """Seconds of all tasks of each model, as measured by whoever ran them."""
+        totals: dict[str, float] = {}
+        models = {task.name: task.model for task in self.tasks}
+        for result in self.results:
+            model = models[result["name"]]
+            totals[model] = totals.get(model, 0.0) + result["seconds"]
+        return totals
+
     def records(self) -> list[dict[str, Any]]:
         """Seconds and status per task, by name, for the manifest."""
         keys = ("name", "status", "seconds")

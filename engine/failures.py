@@ -69,10 +69,15 @@ def _named(failures: pl.DataFrame, spare: pl.DataFrame, fallback: str) -> pl.Dat
     )
 
 
-def skipped_series(panel: Panel, spec: RunSpec, folds: Sequence[Fold]) -> pl.DataFrame:
-    """Series that no model was asked to forecast at a cutoff, each with the reason."""
+def skipped_series(
+    panel: Panel, spec: RunSpec, folds: Sequence[Fold], *, beyond: bool = True
+) -> pl.DataFrame:
+    """Series that no model was asked to forecast at a cutoff, each with the reason.
+
+    beyond: whether a forecast beyond the data was asked for.
+    """
     cutoffs = [fold.cutoff for fold in folds if fold.kind == "backtest"]
-    if spec.forecasts_beyond_data:
+    if beyond and spec.forecasts_beyond_data:
         cutoffs.append(panel.end)
     rows = []
     for cutoff in cutoffs:

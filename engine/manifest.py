@@ -21,12 +21,6 @@ def spec_fingerprint(loaded: LoadedSpec) -> str:
     return hashlib.sha256(loaded.resolved_yaml.encode()).hexdigest()
 
 
-def file_fingerprint(path: Path) -> str:
-    """Hex digest of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "blake2b").hexdigest()[:40]
-
-
 def environment(loaded: LoadedSpec, registry: Registry) -> dict[str, Any]:
     """Versions of everything that made the run, and the machine it ran on."""
     return {

@@ -38,11 +38,11 @@ def begin(folder: RunFolder, loaded: LoadedSpec, registry: Registry, source: Dat
         folder.write_table(f"source/{name}", table)
 
 
-def describe_data(folder: RunFolder, work: Workspace) -> None:
-    """Put the panel's size, fingerprint and features into the manifest."""
+def describe_data(folder: RunFolder, work: Workspace, fingerprint: str) -> None:
+    """Put the panel's size, its fingerprint and the features into the manifest."""
     folder.manifest["data"] = {
         **manifest.panel_summary(work.panel),
-        "fingerprint": manifest.file_fingerprint(work.panel_file),
+        "fingerprint": fingerprint,
     }
     folder.manifest["features"] = availability_table(work.plan)
 

@@ -7,21 +7,28 @@ values to values that can be called alone.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+import engine
 from engine import manifest, outputs
 from engine.backtest import Fold, actuals, backtest_tasks, final_tasks, make_folds
 from engine.calibrate import Calibration, calibrate
-from engine.choose import Choice, choose, chosen_models, gate
+from engine.choose import Choice, choose, chosen_models
 from engine.components import Capabilities, Model
+from engine.data.fingerprint import panel_fingerprint
+from engine.data.panel import Panel
 from engine.errors import EXIT_FAILURES, EXIT_GATE, EXIT_OK
 from engine.evaluate import Scores, evaluate
 from engine.execute import Execution, execute
 from engine.failures import Filled, fill_from_fallback, skipped_series
+from engine.gate.judge import Evidence, judge
+from engine.gate.snapshot import Lock
 from engine.ingest import open_source, read_panel
 from engine.observers import Listener, Observers
 from engine.registry import Registry, load_factory
@@ -33,12 +40,16 @@ from engine.workspace import Workspace, check_models, plan_of, prepare
 
 @dataclass(frozen=True)
 class Outcome:
-    """A published run: where it is, its scores, the chosen model, the gate, and the exit code."""
+    """A published run: where it is, its scores, the chosen model, the gate, and the exit code.
+
+    gate: one plain row a verdict on what the spec expects. evidence: what they were judged by.
+    """
 
     folder: Path
     scores: Scores
     choice: Choice
     gate: list[dict[str, Any]]
+    evidence: Evidence
     failures: pl.DataFrame
     manifest: dict[str, Any]
     exit_code: int
@@ -52,21 +63,58 @@ def run(
     output: Path,
     base: Path,
     listener: Listener | None = None,
+    lock: Lock | None = None,
 ) -> Outcome:
     """Run a spec; EngineError says what went wrong, and nothing half-written looks whole.
 
     output: folder that holds all runs. base: folder that the spec's relative paths start from.
+    lock: what protocol, versions and data must agree with before any model is fitted.
     """
+    if lock is not None:
+        lock.check_protocol(loaded.resolved)
+        lock.check_versions(manifest.used_plugins(loaded, registry), engine.__version__)
+    beyond = loaded.spec.forecasts_beyond_data
+    with _watched(registry, listener) as observers:
+        return _run(loaded, registry, output, base, observers, lock, beyond)
+
+
+def backtest(
+    loaded: LoadedSpec,
+    registry: Registry,
+    *,
+    output: Path,
+    base: Path,
+    listener: Listener | None = None,
+    lock: Lock | None = None,
+) -> Outcome:
+    """As `run`, up to the scores: nothing is forecast beyond the data, no writer writes.
+
+    lock: what the data must agree with; versions may differ, because a gate judges new ones.
+    """
+    tested = replace(loaded, spec=loaded.spec.model_copy(update={"write": []}))
+    with _watched(registry, listener) as observers:
+        return _run(tested, registry, output, base, observers, lock, beyond=False)
+
+
+@contextmanager
+def _watched(registry: Registry, listener: Listener | None) -> Iterator[Observers]:
+    """Observers that hear of whatever ends a run early."""
     observers = Observers(registry, listener)
     try:
-        return _run(loaded, registry, output, base, observers)
+        yield observers
     except BaseException as error:
         observers.hook("engine_run_error", error=error)
         raise
 
 
 def _run(
-    loaded: LoadedSpec, registry: Registry, output: Path, base: Path, observers: Observers
+    loaded: LoadedSpec,
+    registry: Registry,
+    output: Path,
+    base: Path,
+    observers: Observers,
+    lock: Lock | None,
+    beyond: bool,
 ) -> Outcome:
     started, spec = time.perf_counter(), loaded.spec
     check_writable(output)
@@ -75,6 +123,7 @@ def _run(
     observers.stage("data", f"reading {spec.data.source.use}")
     source = open_source(spec, registry, base)
     panel = read_panel(spec, source)
+    fingerprint = _agreed_fingerprint(panel, lock)
     observers.hook("engine_panel_ready", panel=panel)
     folds = make_folds(panel, spec)
     check_models(panel, plan_of(panel, spec, registry), spec)
@@ -86,52 +135,85 @@ def _run(
 
         observers.stage("features", f"{panel.n_series:,} series, {panel.frame.height:,} rows")
         work = prepare(folder.work, panel, spec, registry)
-        outputs.describe_data(folder, work)
+        outputs.describe_data(folder, work, fingerprint)
 
         observers.stage("backtest", f"{spec.backtest.folds} folds, {len(spec.models)} models")
-        backtest = _backtest(work, folds, folder, observers)
+        backtested = _backtest(work, folds, folder, observers)
 
         observers.stage("evaluate", "calibrating quantiles, scoring")
-        tested = _judge(work, folds, backtest, base)
+        tested = _judge(work, folds, backtested, base)
 
-        observers.stage("forecast", ", ".join(chosen_models(spec, tested.choice)))
-        ahead = _forecast(work, tested, observers)
+        models = chosen_models(spec, tested.choice) if beyond else []
+        future = _forecast(work, tested, models, observers)
 
         observers.stage("write", str(folder.path.parent))
+        skipped = skipped_series(panel, spec, folds, beyond=beyond)
         tables = outputs.result_tables(
             work,
-            forecast=ahead.filled.forecasts,
+            forecast=future.filled.forecasts,
             tested=tested.rows,
             actuals=tested.actuals,
             scores=tested.scores,
-            failures=pl.concat(
-                [tested.filled.failures, ahead.filled.failures, skipped_series(panel, spec, folds)]
-            ),
+            failures=pl.concat([tested.filled.failures, future.filled.failures, skipped]),
         )
         outputs.write_tables(folder, tables)
         troubles = outputs.run_writers(folder, spec, registry, tables, base)
-        expected = gate(tested.scores, list(spec.expect))
-        failed = tables["failures"].filter(pl.col("kind") == "failed").height
-        exit_code = _exit_code(expected, failed)
-        folder.manifest.update(
-            status=_STATUS[exit_code],
-            seconds=round(time.perf_counter() - started, 3),
-            tasks=[*backtest.records(), *ahead.records],
-            calibration=manifest.calibration_summary(
-                [*tested.calibrated.records, *ahead.calibrated.records], panel
-            ),
-            folds=[{"cutoff": str(panel.grid.timestamp(f.cutoff)), "kind": f.kind} for f in folds],
-            best=manifest.choice_summary(tested.choice),
-            expect=expected,
-            failures={"failed": failed, "skipped": tables["failures"].height - failed},
-            observer_faults=observers.faults,
-        )
+        outcome = _concluded(folder, work, folds, tested, future, tables["failures"], lock)
+        folder.manifest["seconds"] = round(time.perf_counter() - started, 3)
+        folder.manifest["observer_faults"] = observers.faults
         folder.publish()
     observers.hook("engine_run_end", folder=folder.path, manifest=folder.manifest)
     if troubles:
         raise troubles[0]
-    return Outcome(folder.path, tested.scores, tested.choice, expected, tables["failures"],
-                   folder.manifest, exit_code, observers.faults)  # fmt: skip
+    return replace(outcome, folder=folder.path, faults=observers.faults)
+
+
+def _agreed_fingerprint(panel: Panel, lock: Lock | None) -> str:
+    """The panel's fingerprint; DataError if a lock asks for another one."""
+    fingerprint = panel_fingerprint(panel)
+    if lock is not None:
+        lock.check_data(fingerprint)
+    return fingerprint
+
+
+def _concluded(
+    folder: RunFolder,
+    work: Workspace,
+    folds: list[Fold],
+    tested: _Tested,
+    future: _Ahead,
+    failures: pl.DataFrame,
+    lock: Lock | None,
+) -> Outcome:
+    """Judge what the spec expects, and put what was found into the manifest."""
+    grid, expect = work.panel.grid, work.spec.expect
+    found = _evidence(tested, lock)
+    expected = [verdict.plain() for verdict in judge(expect, found)]
+    failed = failures.filter(pl.col("kind") == "failed").height
+    exit_code = _exit_code(expected, failed)
+    folder.manifest.update(
+        status=_STATUS[exit_code],
+        tasks=[*tested.execution.records(), *future.records],
+        calibration=manifest.calibration_summary(
+            [*tested.calibrated.records, *future.calibrated.records], work.panel
+        ),
+        folds=[{"cutoff": str(grid.timestamp(f.cutoff)), "kind": f.kind} for f in folds],
+        best=manifest.choice_summary(tested.choice),
+        expect=expected,
+        failures={"failed": failed, "skipped": failures.height - failed},
+    )
+    return Outcome(folder.path, tested.scores, tested.choice, expected, found, failures,
+                   folder.manifest, exit_code)  # fmt: skip
+
+
+def _evidence(tested: _Tested, lock: Lock | None) -> Evidence:
+    lost = tested.filled.failures.filter(pl.col("kind") == "failed")
+    return Evidence(
+        tested.scores,
+        failed=dict(lost.group_by("model").len().iter_rows()),
+        seconds=tested.execution.seconds(),
+        recorded=lock.snapshot.scores if lock is not None else None,
+    )
 
 
 _STATUS = {EXIT_OK: "ok", EXIT_GATE: "gate failed", EXIT_FAILURES: "failures"}
@@ -160,10 +242,12 @@ def _backtest(
 class _Tested:
     """The judged back-test.
 
-    raw: forecasts as the models made them. calibrated: with quantiles. filled: with the fallback's
-    rows where a model failed. rows: those that are scored.
+    execution: the tasks and what became of them. raw: forecasts as the models made them.
+    calibrated: with quantiles. filled: with the fallback's rows where a model failed.
+    rows: those that are scored.
     """
 
+    execution: Execution
     actuals: pl.DataFrame
     raw: pl.DataFrame
     calibrated: Calibration
@@ -181,7 +265,7 @@ def _judge(work: Workspace, folds: list[Fold], backtest: Execution, base: Path) 
     judged = [fold.cutoff for fold in folds if fold.kind == "backtest"]
     rows = filled.forecasts.filter(pl.col("cutoff").is_in(judged))
     scores = evaluate(rows, known, panel, spec, work.registry, base)
-    return _Tested(known, raw, calibrated, filled, rows, scores, choose(scores, spec))
+    return _Tested(backtest, known, raw, calibrated, filled, rows, scores, choose(scores, spec))
 
 
 @dataclass(frozen=True)
@@ -193,13 +277,13 @@ class _Ahead:
     records: list[dict[str, Any]]
 
 
-def _forecast(work: Workspace, tested: _Tested, observers: Observers) -> _Ahead:
-    """Fit the chosen models on everything and forecast; the fallback stands in where one fails."""
+def _forecast(work: Workspace, tested: _Tested, models: list[str], observers: Observers) -> _Ahead:
+    """Fit models on everything and forecast; the fallback stands in where one fails."""
+    observers.stage("forecast", ", ".join(models) or "none")
     spec, panel, done = work.spec, work.panel, Execution()
-    models = chosen_models(spec, tested.choice)
     fallback = spec.run.fallback
     spare = [fallback] if fallback is not None and fallback not in models else []
-    if spec.forecasts_beyond_data:
+    if models:
         able = capabilities(spec, work.registry)
         execute(work, final_tasks(panel, spec, [*models, *spare], able), observers, done)
     raw, known = done.forecasts(work), tested.actuals

@@ -10,10 +10,11 @@ import polars as pl
 import pytest
 
 from engine import hookimpl
-from engine.choose import choose, chosen_models, gate
+from engine.choose import choose, chosen_models
 from engine.components import Metric
 from engine.contracts import MetricData
 from engine.evaluate import Scores, coverage_of_rows, evaluate
+from engine.gate.judge import Evidence, judge
 from engine.registry import Registry
 from engine.spec.model import RunSpec
 from tests.panels import panel, rows
@@ -251,4 +252,4 @@ def test_a_metric_without_an_order_chooses_nothing():
 )
 def test_the_gate_holds_only_what_is_true(expected: dict[str, Any], holds: list[bool]):
     spec = spec_of(["mae"], expect=[{"metric": "mae", **expected}])
-    assert sorted(r["holds"] for r in gate(scored(["mae"]), list(spec.expect))) == sorted(holds)
+    assert sorted(v.holds for v in judge(spec.expect, Evidence(scored(["mae"])))) == sorted(holds)

@@ -17,7 +17,7 @@ from engine.spec.model import ModelUse, RunSpec
 from engine.spec.schema import spec_schema
 
 ROOT = Path(__file__).parent.parent
-SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+SPECS = sorted(p for p in (ROOT / "specs").glob("*.yaml") if ".snapshot" not in p.name)
 REGISTRY = Registry.discover()
 SCHEMA = spec_schema(REGISTRY)
 VALIDATOR = Draft202012Validator(SCHEMA)

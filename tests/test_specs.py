@@ -8,7 +8,7 @@ from engine.registry import Registry
 from engine.spec.validate import load_spec, validate_text
 
 ROOT = Path(__file__).parent.parent
-SPECS = sorted((ROOT / "specs").glob("*.yaml"))
+SPECS = sorted(p for p in (ROOT / "specs").glob("*.yaml") if ".snapshot" not in p.name)
 REGISTRY = Registry.discover()
 
 

@@ -38,17 +38,25 @@ def run(
     overrides: Overrides = None,
     workers: Workers = None,
     seed: Seed = None,
+    locked: Annotated[
+        bool,
+        typer.Option("--locked", help="Refuse data or plugin versions other than the snapshot's."),
+    ] = False,
     as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> int:
     """Run a spec: backtest its models, choose, forecast, write."""
     from engine.cli.progress import progress_for
     from engine.cli.report_table import show_outcome
+    from engine.gate.snapshot import read_lock
     from engine.runner import run as run_spec
 
     loaded, registry = _load(spec, overrides, workers, seed)
+    lock = read_lock(spec) if locked else None
     with progress_for(quiet=quiet) as progress:
-        outcome = run_spec(loaded, registry, output=output, base=Path.cwd(), listener=progress)
+        outcome = run_spec(
+            loaded, registry, output=output, base=Path.cwd(), listener=progress, lock=lock
+        )
     if as_json:
         typer.echo(json.dumps(_document(outcome, loaded), indent=2, default=str))
     else:

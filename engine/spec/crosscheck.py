@@ -43,11 +43,24 @@ def _expectations(spec: RunSpec, document: Document) -> Iterator[Problem]:
         yield from unknown_name(document, ("run", "fallback"), spec.run.fallback, models, "model")
     for i, expected in enumerate(spec.expect):
         at: Path = ("expect", i)
-        yield from unknown_name(document, (*at, "model"), expected.model, models, "model")
-        yield from unknown_name(document, (*at, "metric"), expected.metric, metrics, "metric")
-        if expected.better_than is not None:
-            path = (*at, "better_than")
-            yield from unknown_name(document, path, expected.better_than, models, "model")
+        for key in ("model", "better_than", "than"):
+            name = getattr(expected, key)
+            if name is not None:
+                yield from unknown_name(document, (*at, key), name, models, "model")
+        if expected.metric is not None:
+            yield from unknown_name(document, (*at, "metric"), expected.metric, metrics, "metric")
+    yield from _guards(spec, document)
+
+
+def _guards(spec: RunSpec, document: Document) -> Iterator[Problem]:
+    """A tolerance needs a baseline: else a snapshot rewritten again and again allows any score."""
+    baselines = {name for expected in spec.expect for name in expected.baselines}
+    guarded = baselines | {expected.model for expected in spec.expect if expected.baselines}
+    for i, expected in enumerate(spec.expect):
+        if expected.tolerance is not None and expected.model not in guarded:
+            message = f"nothing says which model {expected.model!r} must beat"
+            hint = f"add - {{model: {expected.model}, metric: {expected.metric}, better_than: ...}}"
+            yield problem_at(document, ("expect", i, "tolerance"), message, hint)
 
 
 def _columns(spec: RunSpec, document: Document) -> Iterator[Problem]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from engine.data.calendar import Frequency
+from engine.spec.expectation import Expectation
 
 Policy = Literal["error", "keep", "zero", "forward_fill", "interpolate"]
 PastPolicy = Literal["error", "keep", "zero", "forward_fill"]
@@ -251,22 +252,6 @@ class RunOptions(_Section):
     fallback: str | None = Field(
         None, description="model of this spec whose forecast stands in where another one failed"
     )
-
-
-class Expectation(_Section):
-    """A gate: what a model's score must be for the run to pass (exit code 6 if not)."""
-
-    model: str
-    metric: str
-    max: float | None = None
-    min: float | None = None
-    better_than: str | None = Field(None, description="a model that must score worse")
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Expectation:
-        if self.max is None and self.min is None and self.better_than is None:
-            raise ValueError("an expectation needs max, min or better_than")
-        return self
 
 
 class RunSpec(_Section):

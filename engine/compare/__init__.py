@@ -1,0 +1,1 @@
+"""What two runs differ in: their inputs, their scores, and whether that is more than chance."""

@@ -1,0 +1,1 @@
+"""Specs as regression tests: expectations, snapshots, and the commands and reports around them."""

@@ -1,0 +1,161 @@
+"""Checks one spec: runs the backtest that its expectations need, and judges every one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from engine.errors import EngineError, NotFoundError
+from engine.gate.discover import looks_like_a_run_spec
+from engine.gate.judge import Verdict, judge
+from engine.gate.snapshot import (
+    Lock,
+    difference,
+    read_lock,
+    snapshot_path,
+    spec_content_fingerprint,
+    take_snapshot,
+)
+from engine.observers import Listener
+from engine.registry import Registry
+from engine.runner import Outcome, backtest
+from engine.spec import loader
+from engine.spec.model import RunSpec
+from engine.spec.validate import LoadedSpec, load_spec
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What became of one spec: its verdicts, or the error that kept it from being judged.
+
+    titles, lines: of each expectation, by its number. notes: what a reader should know besides.
+    snapshot_change: a diff, if the snapshot was rewritten.
+    """
+
+    path: Path
+    titles: tuple[str, ...] = ()
+    lines: tuple[int, ...] = ()
+    verdicts: tuple[Verdict, ...] = ()
+    error: EngineError | None = None
+    seconds: float = 0.0
+    notes: tuple[str, ...] = ()
+    snapshot_change: str | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether an expectation does not hold."""
+        return not all(verdict.holds for verdict in self.verdicts)
+
+
+def spec_files(paths: Iterable[Path]) -> Iterator[Path]:
+    """The run specs named, and those in the folders named, sorted; snapshots are not specs."""
+    for path in paths:
+        if not path.is_dir():
+            yield path
+            continue
+        found = [
+            file
+            for file in sorted(path.rglob("*.y*ml"))
+            if not any(part.startswith(".") for part in file.relative_to(path).parts)
+            and looks_like_a_run_spec(file)
+        ]
+        if not found:
+            raise NotFoundError(f"there is no run spec in {path}", hint="name a folder of specs")
+        yield from found
+
+
+def check_spec(
+    path: Path,
+    registry: Registry,
+    *,
+    output: Path,
+    base: Path,
+    overrides: Sequence[str] = (),
+    workers: int | None = None,
+    update: bool = False,
+    listener: Listener | None = None,
+) -> Checked:
+    """Validate and backtest a spec and judge what it expects; an `EngineError` is in the result.
+
+    output: folder for the run. update: rewrite the snapshot with the scores found, unless an
+    expectation fails that does not depend on it.
+    """
+    try:
+        loaded = load_spec(path, registry, overrides, workers=workers)
+    except EngineError as error:
+        return Checked(path, error=error)
+    checked = Checked(path, *_expectations(loaded.spec, loaded.text))
+    if not loaded.spec.expect and not update:
+        return replace(checked, notes=("it expects nothing, so nothing was run",))
+    try:
+        lock = None if update else _lock(path, loaded)
+        tested = only_needed(loaded)
+        outcome = backtest(tested, registry, output=output, base=base, listener=listener, lock=lock)
+    except EngineError as error:
+        return replace(checked, error=error)
+    checked = replace(checked, seconds=float(outcome.manifest["seconds"]))
+    if update:
+        return _updated(checked, loaded, outcome)
+    verdicts = judge(loaded.spec.expect, outcome.evidence)
+    return replace(checked, verdicts=tuple(verdicts), notes=_notes(loaded, lock))
+
+
+def _expectations(spec: RunSpec, text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Title and line of every expectation."""
+    document = loader.parse(text)
+    places = [document.place(("expect", i)) for i in range(len(spec.expect))]
+    titles = tuple(expected.title for expected in spec.expect)
+    return titles, tuple(place.line if place else 0 for place in places)
+
+
+def _lock(path: Path, loaded: LoadedSpec) -> Lock | None:
+    """The snapshot, if an expectation asks for it."""
+    if all(expected.tolerance is None for expected in loaded.spec.expect):
+        return None
+    lock = read_lock(path)
+    lock.check_protocol(loaded.resolved)
+    return lock
+
+
+def only_needed(loaded: LoadedSpec) -> LoadedSpec:
+    """The spec with the models that its expectations need; one without any needs all of them."""
+    spec = loaded.spec
+    needed: set[str] = set()
+    for expected in spec.expect:
+        needed.update(spec.models if expected.models is None else expected.models)
+    if spec.run.fallback is not None:
+        needed.add(spec.run.fallback)
+    keep = [name for name in spec.models if name in needed or not spec.expect]
+    models: Mapping[str, Any] = loaded.resolved["models"]
+    return replace(
+        loaded,
+        spec=spec.model_copy(update={"models": {name: spec.models[name] for name in keep}}),
+        resolved={**loaded.resolved, "models": {name: models[name] for name in keep}},
+    )
+
+
+def _updated(checked: Checked, loaded: LoadedSpec, outcome: Outcome) -> Checked:
+    """Rewrite the snapshot, if everything else that is expected holds."""
+    path = snapshot_path(checked.path)
+    taken = take_snapshot(outcome.manifest, loaded.resolved, outcome.scores)
+    evidence = replace(outcome.evidence, recorded=taken.scores)
+    verdicts = tuple(judge(loaded.spec.expect, evidence))
+    checked = replace(checked, verdicts=verdicts)
+    if checked.failed:
+        note = f"{path} was not written: an expectation fails that does not depend on it"
+        return replace(checked, notes=(note,))
+    before = path.read_text(encoding="utf-8") if path.exists() else ""
+    text = taken.text()
+    path.write_text(text, encoding="utf-8")
+    return replace(checked, snapshot_change=difference(before, text, path))
+
+
+def _notes(loaded: LoadedSpec, lock: Lock | None) -> tuple[str, ...]:
+    if lock is None:
+        return ()
+    recorded = lock.snapshot.fingerprints.spec
+    if spec_content_fingerprint(loaded.resolved) == recorded:
+        return ()
+    return ("features or models of the spec have changed since the snapshot was made",)
