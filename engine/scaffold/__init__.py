@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from importlib.util import find_spec
 from pathlib import Path
 
 from engine.errors import UsageError
@@ -50,6 +51,10 @@ def create(name: str, kind: str, output: Path) -> Package:
     if folder.exists():
         raise UsageError(f"{folder} exists already", hint="choose another name or --output")
     words = _words(name, kind)
+    if find_spec(words["@MODULE@"]) is not None:
+        raise UsageError(
+            f"a package {words['@MODULE@']} is installed already", hint="choose another name"
+        )
     made = []
     root = files("engine.scaffold") / "templates"
     for part in ("shared", kind):
