@@ -30,15 +30,20 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> int:
     """Run the conformance kit on what is installed; exit 7 if a check fails."""
-    from engine.errors import EXIT_FAILURES, EXIT_OK
+    from engine.errors import EXIT_FAILURES, EXIT_OK, EngineError
     from engine.registry import Registry
-    from engine.testing.card import conformance_of, entries_named, run_checks
+    from engine.testing.card import Line, conformance_of, entries_named, run_checks
 
     options = _options(params)
     documents, failed = [], False
-    for entry in entries_named(Registry.discover(), name, kind):
-        suite = conformance_of(entry.component, options)
-        lines = list(run_checks(suite))
+    entries = entries_named(Registry.discover(), name, kind)
+    for entry in entries:
+        try:
+            lines = list(run_checks(conformance_of(entry.component, options)))
+        except EngineError as error:
+            if len(entries) == 1:
+                raise
+            lines = [Line("build", "It can be built for the checks", "failed", str(error))]
         failed = failed or any(line.status == "failed" for line in lines)
         documents.append(_document(entry, lines))
         if not as_json:

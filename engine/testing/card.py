@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.components import Component
-from engine.errors import NotFoundError, UsageError, first_line
+from engine.errors import NotFoundError, first_line
 from engine.registry import Registered, Registry, load_factory
 from engine.testing.base import Conformance
 from engine.testing.capabilities import ModelConformance
@@ -99,8 +99,6 @@ def run_checks(suite: type[Conformance]) -> Iterator[Line]:
             yield Line(name, text, "skipped", str(reason))
         except AssertionError as error:
             yield Line(name, text, "failed", str(error).strip() or _place_of(error))
-        except UsageError:
-            raise
         except Exception as error:  # noqa: BLE001 - whatever a component raises is its result
             yield Line(name, text, "failed", f"{first_line(error)} ({_place_of(error)})")
         else:
