@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.cli.main import invoke
+from engine.testing.base import run_python
 from engine.testing.panels import Case
 
 
@@ -60,3 +61,13 @@ def test_a_plugin_s_name_checks_all_that_it_offers(capsys):
     assert invoke(["plugins", "check", "tables", "--json"]) == 0
     cards = json.loads(capsys.readouterr().out)
     assert [card["name"] for card in cards] == ["csv", "parquet"]
+
+
+def test_the_kit_needs_no_pytest():
+    script = "import sys; sys.modules['pytest'] = None; from engine.cli.main import invoke; "
+    run_python(["-c", script + "sys.exit(invoke(['plugins', 'check', 'mae']))"])
+
+
+def test_show_prints_the_example(capsys):
+    assert invoke(["plugins", "show", "promo"]) == 0
+    assert '{"use": "promo", "price": "price"' in capsys.readouterr().out

@@ -152,7 +152,12 @@ def _summary(entry: Registered) -> dict[str, Any]:
 
 
 def _details(entry: Registered) -> dict[str, Any]:
-    return {**_summary(entry), **_capabilities(entry), "options": _options(entry)}
+    return {
+        **_summary(entry),
+        **_capabilities(entry),
+        "example": dict(entry.component.example),
+        "options": _options(entry),
+    }
 
 
 def _capabilities(entry: Registered) -> dict[str, Any]:
