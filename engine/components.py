@@ -7,8 +7,9 @@ without JAX, and a task travels to another process as plain data.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -56,7 +57,8 @@ class Component:
     """A named part that a spec can `use:`.
 
     `factory` is `"package.module:Class"`, `params` the pydantic model of its options, `summary` one
-    line for listings, `install` the command that installs what the factory needs.
+    line for listings, `install` the command that installs what the factory needs. `example` are
+    small options that build it: the conformance kit runs with them, listings show them.
     """
 
     kind: ClassVar[str] = ""
@@ -67,6 +69,7 @@ class Component:
     summary: str = ""
     install: str = ""
     api_version: int = API_VERSION
+    example: Mapping[str, Any] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not _NAME.match(self.name):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from engine.errors import SpecError
 from engine.registry import Registry
 from engine.spec.reference import reference
 from engine.spec.validate import load_spec, validate_text
+from engine.testing.card import check_names
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "engine-shop"
@@ -67,6 +69,14 @@ def test_every_spec_names_its_data_in_the_data_guide():
         assert [f for f in files if f not in guide and f.split("/")[0] + "/" not in guide] == []
 
 
+def test_the_kit_s_example_in_the_guide_is_a_suite_of_checks():
+    module: dict[str, Any] = {}
+    exec(fenced(GUIDE, "kit")["test_drift.py"], module)
+    suite = module["TestDrift"]
+    assert (suite.kind, suite.component) == ("model", "drift")
+    assert len(check_names(suite)) >= 45
+
+
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """The example plugin installed into a folder of its own, a database and the guide's spec."""
@@ -99,6 +109,8 @@ def test_a_package_outside_the_repository_adds_a_source_a_feature_and_a_model(sh
 
     shown = engine("plugins", "show", "drift")
     assert "engine-shop 0.1.0" in shown.stdout
+    checked = engine("plugins", "check", "engine-shop", "--kind", "model")
+    assert checked.returncode == 0, checked.stdout
     done = engine("run", "shop.yaml", "--quiet")
     assert done.returncode == 0, done.stderr
     assert "drift" in done.stdout

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli import author_commands
+
 if TYPE_CHECKING:
     from engine.registry import Registered
 
@@ -19,6 +21,7 @@ Output = Annotated[Path, typer.Option(help="Folder that holds all runs.")]
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the application."""
+    author_commands.register(plugins)
     app.add_typer(plugins, name="plugins")
     app.add_typer(runs, name="runs")
     app.command("schema")(schema)
@@ -77,6 +80,8 @@ def show_plugin(
         typer.echo(f"  from {entry.distribution} {entry.version}, plugin {entry.plugin}")
         for key, value in _capabilities(entry).items():
             typer.echo(f"  {key}: {value}")
+        if component.example:
+            typer.echo(f"  example: {json.dumps({'use': component.name, **component.example})}")
         options = _options(entry)
         if options:
             print_table(
@@ -147,7 +152,12 @@ def _summary(entry: Registered) -> dict[str, Any]:
 
 
 def _details(entry: Registered) -> dict[str, Any]:
-    return {**_summary(entry), **_capabilities(entry), "options": _options(entry)}
+    return {
+        **_summary(entry),
+        **_capabilities(entry),
+        "example": dict(entry.component.example),
+        "options": _options(entry),
+    }
 
 
 def _capabilities(entry: Registered) -> dict[str, Any]:

@@ -16,7 +16,12 @@ def engine_models() -> Iterator[Model]:
         params=ArimaParams,
         summary="ARIMA per series with future covariates, orders given or chosen by AICc",
         install="pip install 'engine-forecast[arima]'",
+        example={"order": [1, 0, 0], "season": 1},
         capabilities=Capabilities(
-            input="panel", scope="local", future_covariates=True, quantiles=True
+            input="panel",
+            scope="local",
+            future_covariates=True,
+            quantiles=True,
+            missing_values=True,
         ),
     )

@@ -15,5 +15,6 @@ def engine_features() -> Iterator[FeatureBuilder]:
         "engine_calendar.builder:Calendar",
         params=CalendarParams,
         summary="parts of the date, Fourier terms, trend and public holidays",
+        example={"parts": ["month", "weekend"], "one_hot": ["weekday"]},
         install="pip install 'engine-forecast[calendar]'",
     )

@@ -15,4 +15,5 @@ def engine_features() -> Iterator[FeatureBuilder]:
         "engine_lags.builder:Lags",
         params=LagsParams,
         summary="lags, seasonal lags, rolling statistics and moving averages of past values",
+        example={"lags": [0, 1], "seasonal": {"period": 7}, "rolling": {"mean": [7], "std": [7]}},
     )

@@ -20,4 +20,5 @@ def engine_executors() -> Iterator[Executor]:
         "engine_local.process:ProcessExecutor",
         params=ProcessParams,
         summary="tasks in parallel, in several processes on this machine",
+        example={"workers": 2},
     )

@@ -18,6 +18,14 @@ def engine_models() -> Iterator[Model]:
         params=LstmParams,
         summary="global LSTM encoder-decoder with covariates and quantiles (JAX)",
         install="pip install 'engine-forecast[lstm]'",
+        example={
+            "hidden": 8,
+            "decoder_hidden": 8,
+            "context": 12,
+            "batch": 8,
+            "epochs": 2,
+            "batches_per_epoch": 4,
+        },
         capabilities=Capabilities(
             input="panel",
             scope="global",

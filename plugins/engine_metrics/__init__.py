@@ -72,4 +72,5 @@ def engine_metrics() -> Iterator[Metric]:
         "engine_metrics.wrmsse:WeightedScaledError",
         WrmsseParams,
         summary="scaled error of aggregated series, weighted by sales, at each level (M5)",
+        example={"levels": [[], ["store"]], "weights": {"column": "price"}},
     )

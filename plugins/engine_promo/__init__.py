@@ -15,4 +15,5 @@ def engine_features() -> Iterator[FeatureBuilder]:
         "engine_promo.builder:Promo",
         params=PromoParams,
         summary="prices, price changes, discounts, group prices and promotion flags",
+        example={"price": "price", "change": [7], "flags": "promo", "lead": [1], "since": True},
     )

@@ -17,5 +17,6 @@ def engine_sources() -> Iterable[Source]:
         "engine_simulate.source:Simulate",
         SimulateParams,
         summary="simulated stores and items with known trend, seasons, prices and promotions",
+        example={"series": 3, "periods": 60, "future_periods": 7},
         install="pip install 'engine-forecast[calendar]'",
     )
