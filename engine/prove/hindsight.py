@@ -27,6 +27,8 @@ LOOSE = 1e-3
 WIDEST = 14
 FEWEST_GROUPS = 3
 FEWEST_ROWS = 10
+PER_TERM = 4
+"""Rows for each term of a fit, so that nothing is explained by chance."""
 
 
 def hindsight(sample: Sample, panel: Panel, spec: RunSpec) -> Iterator[Check]:
@@ -48,12 +50,12 @@ def hindsight(sample: Sample, panel: Panel, spec: RunSpec) -> Iterator[Check]:
 
 def _linear(panel: Panel, source: str) -> Iterator[Finding]:
     """Covariates that are linear in later targets: names the farthest one that is needed."""
-    width = min(WIDEST, int(panel.lengths.min()) // 4)
+    width = min(WIDEST, int(panel.lengths.min()) // 5)
     windows = _windows(panel, width)
     for column in panel.numeric(panel.roles.covariates):
         values = panel.frame[column].cast(pl.Float64).fill_null(float("nan")).to_numpy()
         usable = np.isfinite(windows).all(axis=1) & np.isfinite(values)
-        if width < 1 or usable.sum() < FEWEST_ROWS * (2 * width + 2):
+        if width < 1 or usable.sum() < PER_TERM * (2 * width + 2):
             continue
         X, c = _centered(panel, windows, usable), _centered(panel, values[:, None], usable)[:, 0]
         total = float(c @ c)

@@ -217,7 +217,7 @@ class _AtCutoff:
             found.setdefault(owned.builder, [])
             counts[owned.builder] = counts.get(owned.builder, 0) + len(owned.features)
             for short in too_short(history, future, owned):
-                said = f"lookback: declared {short.declared} rows, reads {short.needed}"
+                said = f"lookback: declared {short.declared} rows, reads at least {short.needed}"
                 found[owned.builder].append(
                     Finding(
                         f"features {owned.builder}",

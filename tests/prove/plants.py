@@ -59,9 +59,7 @@ class Shop:
         noise = np.random.default_rng(3)
         frame = rows(n_series=4, periods=self.params.periods, future=5)
         warm = pl.Series(noise.normal(15, 5, frame.height))
-        frame = frame.with_columns(
-            temperature=pl.when(pl.col("y").is_not_null()).then(warm)
-        ).lazy()
+        frame = frame.with_columns(temperature=pl.when(pl.col("y").is_not_null()).then(warm)).lazy()
         if self.params.hands_over:
             frame = self.context.raw(frame)
         return _derived(frame, self.params.derive)
@@ -101,7 +99,7 @@ class Peek:
             mean = y.rolling_mean(14, min_samples=1)
             return FeatureSet((Feature("peek_short", mean, "history", lookback=6),))
         if how == "short_known":
-            since = pl.col("promo").rolling_sum(21, min_samples=1)
+            since = pl.col("price").rolling_sum(21, min_samples=1)
             return FeatureSet((Feature("peek_known", since, "known", lookback=0),))
         value = y.map_batches(_drawn, return_dtype=pl.Float64)
         return FeatureSet((Feature("peek_random", value, "history"),))
