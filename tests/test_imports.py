@@ -36,7 +36,9 @@ def test_help_imports_neither_polars_nor_anything_heavier():
     assert loaded.isdisjoint({"polars", "numpy", *HEAVY})
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "init", "plugins", "runs", "schema"])
+@pytest.mark.parametrize(
+    "command", ["run", "prove", "validate", "init", "plugins", "runs", "schema"]
+)
 def test_help_of_a_command_is_as_light(command):
     assert loaded_by(command, "--help").isdisjoint({"polars", "numpy", *HEAVY})
 

@@ -74,8 +74,7 @@ def _reader(history: Panel, future: Future, feature: Feature) -> Reader:
         return read
 
     def of_known(lookback: int | None) -> Values:
-        tail = None if lookback is None else lookback + 1
-        rows, first = known_rows(history, future, tail)
+        rows, first = known_rows(history, future, lookback)
         values = evaluate(rows, [feature])[0].astype(np.float64)
         read: Values = values[first[:, None] + np.arange(future.ahead_max)[None, :]]
         return read
