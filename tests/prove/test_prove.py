@@ -8,14 +8,17 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 
 from engine.cli.main import invoke
+from engine.contracts import SourceContext
 from engine.prove.proof import Finding, Proof
 from engine.prove.prover import prove
-from engine.registry import Registry
+from engine.registry import Registry, build
 from engine.spec.validate import validate_text
+from tests.panels import rows
 from tests.prove import plants
 
 SPEC: dict[str, Any] = {
@@ -200,3 +203,66 @@ def test_the_command_names_the_leak_and_exits_with_6(
     document = json.loads(capsys.readouterr().out)
     assert document["holds"] is False
     assert [f["ahead"] for c in document["checks"] for f in c["findings"]] == [2]
+
+
+def test_gaps_and_models_without_refit_hold_too(registry: Registry):
+    proof = proof_of(
+        registry,
+        data={"missing": {"y": "interpolate", "past": "forward_fill"}},
+        backtest={"folds": 2, "calibration": 0, "refit": False, "step_size": 3},
+    )
+    assert failed(proof) == set()
+    assert {c.cases for c in proof.checks if c.check == "future"} == {4}
+
+
+def test_two_cutoffs_are_proven_when_two_folds_are_asked_for(registry: Registry):
+    spec = {**SPEC, "backtest": {"folds": 3, "calibration": 0}, "features": []}
+    spec["models"] = {"snaive": {"use": "seasonal_naive"}}
+    loaded = validate_text(yaml.safe_dump(spec, sort_keys=False), "planted.yaml", registry)
+    proof = prove(loaded, registry, base=Path("."), series=2, folds=2)
+    assert proof.series == 2
+    assert {c.cutoff for c in proof.checks if c.check == "future"} == {"2024-02-19", "2024-02-24"}
+
+
+ROOT = Path(__file__).parent.parent.parent
+SMALL = ("data.source.series=6", "data.source.periods=160", "horizon=7", "backtest.step_size=7")
+
+
+def shipped(*overrides: str, without: tuple[str, ...] = ()) -> Proof:
+    """The proof of the shipped promotion spec, made small."""
+    registry = Registry.discover()
+    data = yaml.safe_load((ROOT / "specs" / "promo.yaml").read_text())
+    data["models"] = {k: v for k, v in data["models"].items() if k not in without}
+    data["expect"] = []
+    text = yaml.safe_dump(data, sort_keys=False)
+    loaded = validate_text(text, "promo.yaml", registry, [*SMALL, *overrides])
+    return prove(loaded, registry, base=Path("."), series=4)
+
+
+def test_the_shipped_spec_holds_without_a_false_alarm():
+    proof = shipped("models.ridge.strategy=recursive", without=("arima", "lstm"))
+    assert failed(proof) == set()
+    assert {c.subject for c in proof.checks if c.check == "lookback"} == {
+        "features calendar",
+        "features lags",
+        "features promo",
+    }
+
+
+@pytest.mark.slow
+def test_every_built_in_model_holds_without_a_false_alarm():
+    pytest.importorskip("statsforecast")
+    pytest.importorskip("jax")
+    proof = shipped("models.lstm.epochs=1", "models.lstm.hidden=4", "models.lstm.context=14")
+    assert failed(proof) == set()
+    said = {c.subject for c in proof.checks if c.check == "future" and c.subject[:5] == "model"}
+    assert said == {"model snaive (seasonal_naive)", "model ridge", "model arima", "model lstm"}
+
+
+def test_the_files_source_hands_its_rows_over_before_it_derives(tmp_path: Path):
+    rows(n_series=1, periods=5).write_parquet(tmp_path / "shop.parquet")
+    component = Registry.discover().find("source", "files").component
+    options = {"path": "shop.parquet", "derive": {"double": "y * 2"}}
+    context = SourceContext(1, tmp_path, lambda frame: frame.with_columns(y=pl.lit(4.0)))
+    frame = build(component, options, context).scan().collect()
+    assert frame["double"].to_list() == [8.0] * 5
