@@ -27,10 +27,16 @@ Report = Callable[[str, Mapping[str, Any]], None]
 
 @dataclass(frozen=True)
 class SourceContext:
-    """What a source may know: the run's seed, the folder that relative paths start from."""
+    """What a source may know: the run's seed, the folder that relative paths start from.
+
+    raw: a source that computes columns passes its rows through this as soon as they are read, so
+        that `engine prove` can change later rows and see that earlier ones stay; a run changes
+        nothing.
+    """
 
     seed: int
     base: Path
+    raw: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows
 
 
 class DataSource(Protocol):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import polars as pl
@@ -16,11 +16,16 @@ from engine.registry import Registry, build
 from engine.spec.model import MissingSpec, RunSpec
 
 
-def open_source(spec: RunSpec, registry: Registry, base: Path) -> DataSource:
-    """The spec's source, ready to scan; relative paths start from `base`."""
+def open_source(
+    spec: RunSpec,
+    registry: Registry,
+    base: Path,
+    raw: Callable[[pl.LazyFrame], pl.LazyFrame] = lambda rows: rows,
+) -> DataSource:
+    """The spec's source, ready to scan; relative paths start from `base`, `raw` sees its rows."""
     use = spec.data.source
     component = registry.find("source", use.use).component
-    source: DataSource = build(component, use.options, SourceContext(spec.seed, base))
+    source: DataSource = build(component, use.options, SourceContext(spec.seed, base, raw))
     return source
 
 

@@ -53,10 +53,11 @@ def run_task(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str
             frames.append(frame)
     except EngineError as error:
         status, reason = "failed", error
-        failures += [[cutoff, None, error.message] for cutoff in left]
+        failures += [[cutoff, None, error.message] for cutoff in left or task.cutoffs[-1:]]
     except Exception as error:  # noqa: BLE001 - a model may raise anything; it is recorded
         status = "failed"
-        failures += [[cutoff, None, first_line(error)] for cutoff in left]
+        # After the last forecast only saving is left, and a model that is not saved is a failure.
+        failures += [[cutoff, None, first_line(error)] for cutoff in left or task.cutoffs[-1:]]
         report("task_error", {"task": task.name, "traceback": traceback.format_exc()})
     path = folder / "results" / (task.name.replace("/", "~") + ".arrow")
     if frames:
@@ -189,6 +190,10 @@ def _checked(
 ) -> Prediction:
     """Shapes and finiteness; a series with a non-finite forecast counts as failed."""
     shape = (history.n_series, future.ahead_max)
+    if not isinstance(prediction, Prediction):
+        raise PluginError(
+            f"model {component.name!r} returned {type(prediction).__name__}, not a Prediction"
+        )
     if prediction.y_hat.shape != shape:
         raise PluginError(
             f"model {component.name!r} returned y_hat of shape {prediction.y_hat.shape}, not {shape}"

@@ -37,7 +37,8 @@ def test_help_imports_neither_polars_nor_anything_heavier():
 
 
 @pytest.mark.parametrize(
-    "command", ["run", "test", "diff", "validate", "init", "plugins", "runs", "schema"]
+    "command",
+    ["run", "prove", "test", "diff", "validate", "init", "plugins", "runs", "schema"],
 )
 def test_help_of_a_command_is_as_light(command):
     assert loaded_by(command, "--help").isdisjoint({"polars", "numpy", *HEAVY})

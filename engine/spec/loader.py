@@ -14,11 +14,9 @@ from typing import Any
 import yaml
 
 from engine.errors import Problem
+from engine.spec.limits import MAX_DEPTH, MAX_NODES, refusal, too_long_a_number
 
 Path = tuple[str | int, ...]
-MAX_BYTES = 1_000_000
-MAX_NODES = 50_000
-MAX_DEPTH = 40
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_]\w*)(?::-([^}]*))?\}")
 _BOOLEAN_SURPRISE = re.compile(r"^(yes|no|on|off)$", re.IGNORECASE)
@@ -41,12 +39,16 @@ class Place:
 
 @dataclass
 class Document:
-    """A parsed spec: data, where each value stands, and what was wrong on the way."""
+    """A parsed spec: data, where each value stands, and what was wrong on the way.
+
+    nodes: values read so far, anchors expanded. open: nodes that are being read, by identity.
+    """
 
     data: Any = None
     places: dict[Path, Place] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     nodes: int = 0
+    open: set[int] = field(default_factory=set)
 
     def place(self, path: Path) -> Place | None:
         """The place of the longest known prefix of a path."""
@@ -64,6 +66,11 @@ class Document:
 class _RefusedError(Exception):
     """The document is too large or too deep to be a spec."""
 
+    def __init__(self, message: str, node: yaml.Node, hint: str = "") -> None:
+        super().__init__(message)
+        at = node.start_mark
+        self.problem = Problem(message, "", at.line + 1, at.column + 1, hint)
+
 
 def parse(text: str, environment: Mapping[str, str] | None = None) -> Document:
     """Parse a spec's text; `environment` fills `${NAME}` and `${NAME:-default}`.
@@ -71,18 +78,14 @@ def parse(text: str, environment: Mapping[str, str] | None = None) -> Document:
     Every problem is in `Document.problems`; `data` holds what could be read.
     """
     document = Document()
-    if len(text.encode("utf-8", "replace")) > MAX_BYTES:
-        document.problems.append(
-            Problem(f"the file is larger than {MAX_BYTES:,} bytes: not a spec")
-        )
+    refused = refusal(text)
+    if refused is not None:
+        document.problems.append(refused)
         return document
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         document.problems.append(_syntax_problem(error, text))
-        return document
-    except RecursionError:
-        document.problems.append(Problem(f"nested deeper than {MAX_DEPTH} levels"))
         return document
     if node is None or (isinstance(node, yaml.ScalarNode) and not node.value):
         document.problems.append(
@@ -92,10 +95,8 @@ def parse(text: str, environment: Mapping[str, str] | None = None) -> Document:
     environment = os.environ if environment is None else environment
     try:
         document.data = _construct(node, (), document, environment)
-    except _RefusedError as refused:
-        document.problems.append(Problem(str(refused)))
-    except RecursionError:
-        document.problems.append(Problem("an anchor contains itself", hint="remove its <<:"))
+    except _RefusedError as error:
+        document.problems.append(error.problem)
     if not document.problems and not isinstance(document.data, dict):
         document.problems.append(Problem("a spec is a mapping of keys to values", line=1, column=1))
     return document
@@ -106,9 +107,18 @@ def _construct(
 ) -> Any:
     document.nodes += 1
     if document.nodes > MAX_NODES:
-        raise _RefusedError(f"more than {MAX_NODES:,} values (anchors expanded): not a spec")
+        raise _RefusedError(f"more than {MAX_NODES:,} values (anchors expanded): not a spec", node)
+    if id(node) in document.open:
+        raise _RefusedError("an anchor contains itself", node, "write its parts out")
     if len(path) > MAX_DEPTH:
-        raise _RefusedError(f"nested deeper than {MAX_DEPTH} levels")
+        raise _RefusedError(f"nested deeper than {MAX_DEPTH} levels (anchors expanded)", node)
+    document.open.add(id(node))
+    value = _value(node, path, document, environment)
+    document.open.discard(id(node))
+    return value
+
+
+def _value(node: yaml.Node, path: Path, document: Document, environment: Mapping[str, str]) -> Any:
     if isinstance(node, yaml.MappingNode):
         return _construct_mapping(node, path, document, environment)
     if isinstance(node, yaml.SequenceNode):
@@ -171,7 +181,7 @@ def _merge(
             problem = Problem("<< takes a mapping, such as *name", "", at.line + 1, at.column + 1)
             document.problems.append(problem)
             continue
-        inner = Document(problems=document.problems, nodes=document.nodes)
+        inner = Document(problems=document.problems, nodes=document.nodes, open=document.open)
         values = _construct(part, path, inner, environment)
         document.nodes = inner.nodes
         for place in inner.places:
@@ -203,6 +213,9 @@ def _scalar(node: yaml.Node, path: Path, document: Document, environment: Mappin
         text = _VARIABLE.sub(substitute, text)
     if quoted:
         return text
+    if too_long_a_number(text) and _INT.match(text):
+        problem("a number of this many digits is no value of a spec")
+        return 0
     surprise = _surprise(text)
     if surprise:
         problem(surprise[0], surprise[1])
@@ -223,6 +236,11 @@ def plain_value(text: str) -> Any:
     if _FLOAT.match(text):
         return float(text.replace("_", ""))
     return text
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether an unquoted word is read as that word, and not as a number, a date or nothing."""
+    return plain_value(text) == text and _surprise(text) is None
 
 
 def _surprise(text: str) -> tuple[str, str] | None:
@@ -295,10 +313,13 @@ def apply_override(document: Document, text: str) -> list[Problem]:
 def _override_value(raw: str) -> tuple[Any, list[Problem]]:
     """The value of a command-line override, in flow YAML, and what is wrong with it."""
     document = Document()
+    refused = refusal(raw)
+    if refused is not None:
+        return None, [refused]
     try:
         node = yaml.compose(raw, Loader=yaml.SafeLoader)
         value = None if node is None else _construct(node, (), document, os.environ)
-    except (yaml.YAMLError, RecursionError, _RefusedError):
+    except (yaml.YAMLError, _RefusedError):
         return None, [Problem("the value is not valid YAML")]
     return value, document.problems
 

@@ -17,6 +17,7 @@ from engine.errors import EngineError, NotFoundError, Problem, SpecError
 from engine.registry import Registry
 from engine.spec import loader
 from engine.spec.crosscheck import cross_checks
+from engine.spec.limits import MAX_BYTES
 from engine.spec.loader import Document, Path
 from engine.spec.model import ExecutorUse, MetricUse, ModelUse, RunSpec, Use
 from engine.spec.problems import problem_at, problems_of
@@ -37,7 +38,20 @@ class LoadedSpec:
     @property
     def resolved_yaml(self) -> str:
         """The resolved spec as YAML text."""
-        return yaml.safe_dump(dict(self.resolved), sort_keys=False, allow_unicode=True)
+        data = dict(self.resolved)
+        return str(yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes every text that the loader would read as something else."""
+
+
+def _text(dumper: _Dumper, value: str) -> yaml.ScalarNode:
+    style = None if loader.is_plain_text(value) else "'"
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+
+_Dumper.add_representer(str, _text)
 
 
 def load_spec(
@@ -62,8 +76,8 @@ def read_text(path: FilePath) -> str:
         raise NotFoundError(f"no spec at {path}", hint=hint)
     if path.is_dir():
         raise NotFoundError(f"{path} is a folder, not a spec", hint="give one of its YAML files")
-    if path.stat().st_size > loader.MAX_BYTES:
-        raise SpecError(str(path), [Problem(f"larger than {loader.MAX_BYTES:,} bytes: not a spec")])
+    if path.stat().st_size > MAX_BYTES:
+        raise SpecError(str(path), [Problem(f"larger than {MAX_BYTES:,} bytes: not a spec")])
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

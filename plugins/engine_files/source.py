@@ -32,6 +32,7 @@ class Files:
         if self.params.future is not None:
             ahead, ahead_place = read(self.params.future, base)
             rows = with_future(rows, ahead, ahead_place)
+        rows = self.context.raw(rows)
         for options in self.params.join:
             table, table_place = read(options, base)
             rows = joined(rows, table, options, table_place)
