@@ -109,7 +109,6 @@ def _run(
             ),
         )
         outputs.write_tables(folder, tables)
-        troubles = outputs.run_writers(folder, spec, registry, tables, base)
         expected = gate(tested.scores, list(spec.expect))
         failed = tables["failures"].filter(pl.col("kind") == "failed").height
         exit_code = _exit_code(expected, failed)
@@ -126,6 +125,8 @@ def _run(
             failures={"failed": failed, "skipped": tables["failures"].height - failed},
             observer_faults=observers.faults,
         )
+        troubles = outputs.run_writers(folder, spec, registry, tables, base)
+        folder.manifest["seconds"] = round(time.perf_counter() - started, 3)
         folder.publish()
     observers.hook("engine_run_end", folder=folder.path, manifest=folder.manifest)
     if troubles:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("jax", "flax", "optax", "statsforecast", "holidays", "pandas", "altair", "matplotlib")
+HEAVY = ("jax", "flax", "optax", "statsforecast", "holidays", "pandas", "altair", "vl_convert", "jinja2", "matplotlib")
 SCRIPT = """
 import sys
 from engine.cli.main import invoke

@@ -11,7 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from engine import __version__
-from engine.cli import inspect_commands, run_commands
+from engine.cli import inspect_commands, report_commands, run_commands
 from engine.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, EngineError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 run_commands.register(app)
 inspect_commands.register(app)
+report_commands.register(app)
 
 
 def _version(value: bool) -> None:
