@@ -55,4 +55,3 @@ def history_sample(panel: Panel, spec: RunSpec, most_rows: int = MOST_ROWS) -> p
     sample = panel if every == 1 else panel.select(np.arange(0, panel.n_series, every))
     columns = ["unique_id", "ds", "y", *declared_roles(spec).covariates]
     return sample.frame.select(columns).with_columns(pl.col("unique_id").cast(pl.String))
-

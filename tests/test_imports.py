@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("jax", "flax", "optax", "statsforecast", "holidays", "pandas", "altair", "vl_convert", "jinja2", "matplotlib")
+HEAVY = (
+    *("jax", "flax", "optax", "statsforecast", "holidays", "pandas"),
+    *("altair", "vl_convert", "jinja2", "matplotlib"),
+)
 SCRIPT = """
 import sys
 from engine.cli.main import invoke
@@ -36,7 +39,9 @@ def test_help_imports_neither_polars_nor_anything_heavier():
     assert loaded.isdisjoint({"polars", "numpy", *HEAVY})
 
 
-@pytest.mark.parametrize("command", ["run", "validate", "init", "plugins", "runs", "schema"])
+@pytest.mark.parametrize(
+    "command", ["run", "validate", "init", "plugins", "runs", "schema", "report"]
+)
 def test_help_of_a_command_is_as_light(command):
     assert loaded_by(command, "--help").isdisjoint({"polars", "numpy", *HEAVY})
 

@@ -81,16 +81,17 @@ def lines(
     frame: pl.DataFrame, x: str, y: str, models: Sequence[str], titles: tuple[str, str]
 ) -> str:
     """One line a model over the numbers of `x`; titles of the x and the y axis."""
+    axis = alt.Axis(grid=False, tickMinStep=1, format="d")
+    scale = alt.Scale(zero=False)
     chart = (
         alt.Chart(data(frame))
         .mark_line(point={"size": 25, "filled": True})
         .encode(
-            x=alt.X(x, type="quantitative", title=titles[0], axis=alt.Axis(grid=False, tickMinStep=1),
-                    scale=alt.Scale(zero=False)),
+            x=alt.X(x, type="quantitative", title=titles[0], axis=axis, scale=scale),
             y=alt.Y(y, type="quantitative", title=titles[1]),
             color=model_colors(models),
         )
-    )  # fmt: skip
+    )
     return draw(chart)
 
 
@@ -116,7 +117,9 @@ def dots(rows: Sequence[Mapping[str, Any]], models: Sequence[str], title: str) -
     shown = [m for m in models if any(row["model"] == m for row in rows)]
     colors = [PALETTE[list(models).index(m) % len(PALETTE)] for m in shown]
     color = alt.Color("model", type="nominal", scale=alt.Scale(domain=shown, range=colors))
-    y = alt.Y("segment", type="nominal", sort=order, title=None, axis=alt.Axis(labelLimit=160, grid=True))
+    y = alt.Y(
+        "segment", type="nominal", sort=order, title=None, axis=alt.Axis(labelLimit=160, grid=True)
+    )
     x = alt.X("value", type="quantitative", title=title)
     base = alt.Chart(alt.Data(values=list(rows)))
     chart = base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=color)
@@ -167,7 +170,9 @@ def fans(
 
 def calibration(frame: pl.DataFrame, models: Sequence[str]) -> str:
     """Observed against nominal share, `model, nominal, observed`, with the diagonal."""
-    diagonal = alt.Chart(alt.Data(values=[{"nominal": 0, "observed": 0}, {"nominal": 1, "observed": 1}]))
+    diagonal = alt.Chart(
+        alt.Data(values=[{"nominal": 0, "observed": 0}, {"nominal": 1, "observed": 1}])
+    )
     x = alt.X("nominal", type="quantitative", title="quantile", axis=alt.Axis(format=".1f"))
     y = alt.Y("observed", type="quantitative", title="share at or below")
     line = alt.Chart(data(frame)).mark_line(point={"size": 30, "filled": True})

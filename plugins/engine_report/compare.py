@@ -65,7 +65,9 @@ def paired(rows: pl.DataFrame, model: str, reference: str) -> Paired | None:
 
 
 def _ratio_error(both: pl.DataFrame, by: Sequence[str], ratio: float) -> float | None:
-    sums = both.group_by(by).agg(pl.col("d").sum(), size=pl.col("y").abs().sum())
+    sums = both.group_by(by, maintain_order=True).agg(
+        pl.col("d").sum(), size=pl.col("y").abs().sum()
+    )
     n, size = sums.height, float(sums["size"].sum())
     if n < 2:
         return None

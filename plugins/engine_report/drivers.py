@@ -33,7 +33,9 @@ def section(run: Run) -> Section:
         blocks.append(Charts(drawn))
     blocks += tables
     if not blocks:
-        blocks.append(Prose("The models kept in this run say nothing about what drives them.", "note"))
+        blocks.append(
+            Prose("The models kept in this run say nothing about what drives them.", "note")
+        )
     return Section("drivers", "What drives it", blocks)
 
 
@@ -56,13 +58,15 @@ def _coefficients(model: str, table: pl.DataFrame) -> Chart:
     """The largest coefficients on standardized features, the mean over buckets of steps."""
     size = pl.col("mean").abs()
     top = (
-        table.group_by("feature")
+        table.group_by("feature", maintain_order=True)
         .agg(mean=pl.col("standardized").mean(), low=pl.col("standardized").min(),
              high=pl.col("standardized").max())
         .sort(size, "feature", descending=[True, False])
         .head(MOST_FEATURES)
     )  # fmt: skip
-    svg = charts.bars(top.to_dicts(), "feature", "mean", "effect of one standard deviation", interval=True)
+    svg = charts.bars(
+        top.to_dicts(), "feature", "mean", "effect of one standard deviation", interval=True
+    )
     said = f"The {top.height} largest standardized coefficients of {model}"
     note = "Bar: mean over buckets of steps; line: from the smallest to the largest."
     return Chart(f"Coefficients of {model}", svg, said, note)
@@ -70,7 +74,11 @@ def _coefficients(model: str, table: pl.DataFrame) -> Chart:
 
 def _orders(model: str, table: pl.DataFrame) -> Table:
     names = [c for c in ("p", "d", "q", "P", "D", "Q", "season") if c in table.columns]
-    counted = table.group_by(names).len().sort("len", *names, descending=[True] + [False] * len(names))
+    counted = (
+        table.group_by(names, maintain_order=True)
+        .len()
+        .sort("len", *names, descending=[True] + [False] * len(names))
+    )
     rows: list[list[Any]] = []
     for row in counted.head(MOST_ROWS).iter_rows(named=True):
         order = f"({row['p']}, {row['d']}, {row['q']})"
@@ -99,7 +107,11 @@ def _curves_of_events(run: Run) -> list[Chart]:
         for key, name in (("loss", "training"), ("validation_loss", "validation"))
         if e.get(key) is not None
     ]
-    frame = pl.DataFrame(rows).group_by("epoch", "model").agg(pl.col("value").mean())
+    frame = (
+        pl.DataFrame(rows)
+        .group_by("epoch", "model", maintain_order=True)
+        .agg(pl.col("value").mean())
+    )
     frame = frame.sort("model", "epoch")
     kinds = [k for k in ("training", "validation") if k in frame["model"].to_list()]
     svg = charts.lines(frame, "epoch", "value", kinds, ("epoch", "loss"))

@@ -75,13 +75,17 @@ def _outliers(history: pl.DataFrame) -> Figure:
     centered = observed.with_columns(d=(pl.col("v") - pl.col("v").median().over("unique_id")).abs())
     spread = 1.4826 * pl.col("d").median().over("unique_id")
     far = centered.select(((pl.col("d") > OUTLIER * spread) & (spread > 0)).sum()).item()
-    return Figure("outliers", f"{far:,}", f"{OUTLIER:g} robust deviations from their series' median")
+    return Figure(
+        "outliers", f"{far:,}", f"{OUTLIER:g} robust deviations from their series' median"
+    )
 
 
 def _classes(series: pl.DataFrame) -> Table:
     joined = series.join(series_classes(series), on="unique_id")
     total = max(float(series["total"].sum() or 0.0), 1e-12)
-    made = joined.group_by("pattern").agg(pl.len(), share=100 * pl.col("total").sum() / total)
+    made = joined.group_by("pattern", maintain_order=True).agg(
+        pl.len(), share=100 * pl.col("total").sum() / total
+    )
     rows: list[list[Any]] = [list(row) for row in made.sort("len", descending=True).rows()]
     columns = [Column("demand pattern", numeric=False), Column("series"), Column("% of volume")]
     note = "smooth and erratic series sell in most periods; intermittent and lumpy ones do not."

@@ -9,7 +9,7 @@ import polars as pl
 
 from engine_report import charts
 from engine_report.compare import paired, wape
-from engine_report.document import Block, Chart, Charts, Column, Prose, Section, Table
+from engine_report.document import Block, Chart, Charts, Column, Section, Table
 from engine_report.reading import ALL, Run
 
 
@@ -41,7 +41,7 @@ def _scores(run: Run) -> Table:
         meaning = ", ".join(part for part in (unit, _READ.get(run.better[metric], "")) if part)
         columns.append(Column(metric, meaning=meaning))
     rows = [[m, *(run.headline.get((m, k)) for k in run.metrics)] for m in run.models]
-    note = f"Over all folds and rows, decided by {run.metric}; click a heading to sort."
+    note = f"Over all folds and rows, decided by {run.metric}."
     if "bias" in run.metrics:
         note += " bias: above 0 is too much forecast."
     if "coverage" in run.metrics and run.interval:
@@ -68,7 +68,11 @@ def _per_fold(run: Run, folds: pl.DataFrame) -> Chart:
 
 def step_values(run: Run) -> pl.DataFrame:
     """WAPE per model and step: `model, step, value`."""
-    return run.rows.group_by("model", "step").agg(value=wape()).sort("model", "step")
+    return (
+        run.rows.group_by("model", "step", maintain_order=True)
+        .agg(value=wape())
+        .sort("model", "step")
+    )
 
 
 def _per_step(run: Run) -> Chart:
@@ -87,7 +91,8 @@ def _tests(run: Run) -> Table:
         if found is None:
             rows.append([model, None, None, None, None, "no rows in common"])
             continue
-        rows.append([model, found.difference, found.low, found.high, found.p, _said(found.p, found.difference, leader)])  # fmt: skip
+        said = _said(found.p, found.difference, leader)
+        rows.append([model, found.difference, found.low, found.high, found.p, said])
     columns = [
         Column("model", numeric=False),
         Column("WAPE minus " + leader),

@@ -23,7 +23,10 @@ def section(run: Run) -> Section:
     blocks.append(_record(run.manifest))
     blocks += _plugins(run.manifest)
     blocks += _calibration(run.manifest)
-    for name, title in (("spec.yaml", "The spec"), ("resolved.yaml", "The spec with every default")):
+    for name, title in (
+        ("spec.yaml", "The spec"),
+        ("resolved.yaml", "The spec with every default"),
+    ):
         file = run.results.folder / name
         if file.exists():
             blocks.append(Listing(title, file.read_text(encoding="utf-8")))
@@ -44,7 +47,7 @@ def _failures(run: Run) -> list[Block]:
     if failures is None or failures.is_empty():
         return [Prose("No forecast failed and no series was skipped.", "good")]
     counted = (
-        failures.group_by("kind", "model", "reason", "fallback")
+        failures.group_by("kind", "model", "reason", "fallback", maintain_order=True)
         .agg(pl.len(), example=pl.col("unique_id").drop_nulls().first())
         .sort("kind", "len", "reason", descending=[False, True, False])
     )
@@ -72,7 +75,7 @@ def _timings(run: Run) -> list[Block]:
         }
     )
     by_stage = pl.format("{} {}", "model", "stage").alias("task")
-    sums = frame.group_by(by_stage).agg(pl.len(), pl.col("seconds").sum())
+    sums = frame.group_by(by_stage, maintain_order=True).agg(pl.len(), pl.col("seconds").sum())
     sums = sums.sort("seconds", "task", descending=[True, False])
     svg = charts.bars(sums.head(20).to_dicts(), "task", "seconds", "seconds of work")
     columns = [Column("tasks", numeric=False), Column("number"), Column("seconds")]

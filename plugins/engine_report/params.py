@@ -33,7 +33,9 @@ class ReportParams(Params):
         None,
         description="future covariates that mark promotions with 1; default: all that hold 0 and 1",
     )
-    price: str = Field("price", description="covariate with the price, for revenue, if there is one")
+    price: str = Field(
+        "price", description="covariate with the price, for revenue, if there is one"
+    )
     stockout: str = Field(
         "stockout",
         description="covariate that marks sales cut short by empty shelves with 1, if there is one",

@@ -41,7 +41,7 @@ def choose(run: Run) -> list[tuple[str, str]]:
     kept = run.history.select(pl.col("unique_id").unique())
     mine = run.rows.filter(pl.col("model") == run.leader).join(kept, on="unique_id", how="semi")
     each = (
-        mine.group_by("unique_id")
+        mine.group_by("unique_id", maintain_order=True)
         .agg(units=pl.col("error").abs().sum(), size=pl.col("y").abs().sum())
         .with_columns(wape=pl.when(pl.col("size") > 0).then(pl.col("units") / pl.col("size")))
         .sort("units", "unique_id", descending=[True, False])
@@ -58,7 +58,9 @@ def choose(run: Run) -> list[tuple[str, str]]:
         for name in rest["unique_id"].gather_every(max(rest.height // left, 1)).to_list()[:left]:
             chosen[name] = "spread over the rest"
     wape = dict(each.select("unique_id", "wape").iter_rows())
-    return [(name, f"{why}, WAPE {score(wape[name])}") for name, why in list(chosen.items())[:count]]
+    return [
+        (name, f"{why}, WAPE {score(wape[name])}") for name, why in list(chosen.items())[:count]
+    ]
 
 
 def _picture(run: Run, name: str, why: str) -> Chart:

@@ -49,6 +49,13 @@ def exact(value: object) -> str:
 def cell(value: object) -> str:
     """A Markdown cell: a number as a score, a text that breaks neither table nor page."""
     text = score(value)
-    for bad, good in (("\\", "\\\\"), ("|", "\\|"), ("<", "&lt;"), ("\n", " "), ("`", "\\`"), ("@", "&#64;")):
+    for bad, good in (
+        ("\\", "\\\\"),
+        ("|", "\\|"),
+        ("<", "&lt;"),
+        ("\n", " "),
+        ("`", "\\`"),
+        ("@", "&#64;"),
+    ):
         text = text.replace(bad, good)
     return text

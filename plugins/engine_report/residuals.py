@@ -24,14 +24,12 @@ def calibration_values(run: Run) -> pl.DataFrame:
     """`model, nominal, observed`: share of actual values at or below each quantile."""
     parts = [
         run.rows.filter(pl.col(column).is_not_null())
-        .group_by("model")
+        .group_by("model", maintain_order=True)
         .agg(observed=(pl.col("y") <= pl.col(column)).mean())
         .with_columns(nominal=pl.lit(level))
         for level, column in run.quantiles.items()
     ]
-    empty = pl.DataFrame(
-        schema={"model": pl.String, "observed": pl.Float64, "nominal": pl.Float64}
-    )
+    empty = pl.DataFrame(schema={"model": pl.String, "observed": pl.Float64, "nominal": pl.Float64})
     return pl.concat([empty, *parts]).sort("model", "nominal")
 
 
@@ -47,7 +45,7 @@ def _calibration(run: Run) -> Chart | None:
 def _by_step(run: Run, rows: pl.DataFrame) -> Chart | None:
     if rows["step"].n_unique() < 2:
         return None
-    values = rows.group_by("step").agg(
+    values = rows.group_by("step", maintain_order=True).agg(
         value=pl.col("error").sum() / pl.col("y").abs().sum()
     )
     frame = values.filter(pl.col("value").is_finite()).with_columns(model=pl.lit(run.leader))
@@ -60,7 +58,7 @@ def _by_level(run: Run, rows: pl.DataFrame) -> Chart | None:
     if rows.height < 100:
         return None
     group = (pl.col("y_hat").rank("ordinal") - 1) * 10 // pl.len() + 1
-    values = rows.with_columns(group=group.cast(pl.Int32)).group_by("group").agg(
+    values = rows.with_columns(group=group.cast(pl.Int32)).group_by("group", maintain_order=True).agg(
         value=pl.col("error").sum() / pl.col("y_hat").abs().sum()
     )  # fmt: skip
     frame = values.filter(pl.col("value").is_finite()).with_columns(model=pl.lit(run.leader))
@@ -93,8 +91,10 @@ def autocorrelation(rows: pl.DataFrame, lags: int = LAGS) -> pl.DataFrame:
 def _acf(run: Run, rows: pl.DataFrame) -> Chart | None:
     if rows["step"].n_unique() < 4:
         return None
-    some = rows["unique_id"].unique(maintain_order=True).gather_every(
-        max(rows["unique_id"].n_unique() // 2000, 1)
+    some = (
+        rows["unique_id"]
+        .unique(maintain_order=True)
+        .gather_every(max(rows["unique_id"].n_unique() // 2000, 1))
     )
     values = autocorrelation(rows.filter(pl.col("unique_id").is_in(some.to_list())))
     if values.is_empty():

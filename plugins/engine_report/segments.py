@@ -112,7 +112,7 @@ def segment_table(run: Run, name: str, meaning: str, rows: pl.DataFrame) -> Tabl
     """WAPE of the leader and the baseline in each segment; None where there is only one."""
     models = list(dict.fromkeys([run.leader, run.baseline]))
     rows = rows.filter(pl.col("model").is_in(models))
-    made = rows.group_by("segment", "model").agg(
+    made = rows.group_by("segment", "model", maintain_order=True).agg(
         wape=wape(), bias=bias(), rows=pl.len(), first=pl.col("step").min()
     )
     segments = made.filter(pl.col("model") == run.leader).sort("first", "segment", nulls_last=True)
@@ -121,18 +121,18 @@ def segment_table(run: Run, name: str, meaning: str, rows: pl.DataFrame) -> Tabl
     if name == "weekday":
         order = dict(zip(WEEKDAYS, range(7), strict=True))
         segments = segments.sort(pl.col("segment").replace_strict(order, return_dtype=pl.Int8))
-    naive = dict(
-        made.filter(pl.col("model") == run.baseline).select("segment", "wape").iter_rows()
-    )
+    naive = dict(made.filter(pl.col("model") == run.baseline).select("segment", "wape").iter_rows())
     cells: list[list[Any]] = []
-    for segment, value, lean, count in segments.select("segment", "wape", "bias", "rows").iter_rows():
+    picked = segments.select("segment", "wape", "bias", "rows")
+    for segment, value, lean, count in picked.iter_rows():
         other = naive.get(segment)
         row: list[Any] = ["missing" if segment is None else segment, count, value, lean]
         if len(models) > 1:
             gain = None if not other or value is None else 100 * (1 - value / other)
             row += [other, gain]
         cells.append(row)
-    columns = [Column(name, numeric=False), Column("rows"), Column(f"WAPE {run.leader}"), Column("bias")]  # fmt: skip
+    columns = [Column(name, numeric=False), Column("rows")]
+    columns += [Column(f"WAPE {run.leader}"), Column("bias")]
     if len(models) > 1:
         columns += [Column(f"WAPE {run.baseline}"), Column("value added %", meaning="of its error")]
     return Table(f"By {name}", columns, cells, meaning)
@@ -167,7 +167,7 @@ def _extremes(run: Run) -> list[Block]:
     mine = run.rows.filter(pl.col("model") == run.leader)
     if mine["unique_id"].n_unique() < 3:
         return []
-    each = mine.group_by("unique_id").agg(
+    each = mine.group_by("unique_id", maintain_order=True).agg(
         units=pl.col("error").abs().sum(), wape=wape(), bias=bias(), y=pl.col("y").mean()
     )
     columns = [Column("series", numeric=False), Column("mean y"), Column("error in units"),
@@ -179,6 +179,6 @@ def _extremes(run: Run) -> list[Block]:
     best = each.drop_nulls("wape").sort("wape", "unique_id").head(count)
     note = f"These {count} make up {100 * share:.0f} % of all absolute error of {run.leader}."
     return [
-        Table("Series with the most error", columns, [list(r) for r in worst.select(picked).rows()], note),  # fmt: skip
-        Table("Series with the lowest WAPE", columns, [list(r) for r in best.select(picked).rows()]),  # fmt: skip
+        Table("Series with the most error", columns, worst.select(picked).rows(), note),
+        Table("Series with the lowest WAPE", columns, best.select(picked).rows()),
     ]

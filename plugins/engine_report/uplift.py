@@ -51,11 +51,12 @@ def blocks(run: Run) -> list[Block]:
         ),
         _table("Promotion uplift by mark", "marks", by_mark),
     ]
-    keys = [k for k in _keys(run) if 1 < rows[k].n_unique() <= MOST_PRODUCTS]
+    keys = [k for k in _keys(run) if rows[k].n_unique() > 1]
     if keys:
-        found = [u for u in (estimate(n, part) for n, part in _parts(rows, keys[-1])) if u]
+        alone = rows.filter(pl.col("marks") == by_mark[0].name)
+        found = [u for u in (estimate(n, part) for n, part in _parts(alone, keys[-1])) if u]
         if found:
-            made.append(_table(f"Promotion uplift by {keys[-1]}", keys[-1], found))
+            made.append(_table(f"Uplift of {by_mark[0].name} by {keys[-1]}", keys[-1], found))
     return made
 
 
@@ -91,12 +92,14 @@ def marked_rows(run: Run) -> pl.DataFrame | None:
     ordinary = (pl.col("marks") == "") & ~pl.col("cut") & pl.col("y").is_not_null()
     place = pl.int_range(pl.len()).over("unique_id") % season
     frame = frame.with_columns(place=place, ordinary=ordinary)
-    frame = frame.with_columns(
-        episode=pl.col("marks").rle_id().over("unique_id"), *_baselines(["unique_id", "place"])
-    )
+    episode = pl.col("marks").rle_id().over("unique_id").alias("episode")
+    frame = frame.with_columns(episode, *_baselines(["unique_id", "place"]))
     series = run.series.select("unique_id", *_keys(run))
     return frame.filter(
-        pl.col("marks") != "", ~pl.col("cut"), pl.col("y").is_not_null(), pl.col("base").is_not_null()
+        pl.col("marks") != "",
+        ~pl.col("cut"),
+        pl.col("y").is_not_null(),
+        pl.col("base").is_not_null(),
     ).join(series, on="unique_id", how="left")
 
 
@@ -130,7 +133,7 @@ def estimate(name: str, rows: pl.DataFrame) -> Uplift | None:
     A ratio of sums, its error taken over episodes (stretches of one series with the same marks):
     the ratio estimator of Cochran, Sampling Techniques (1977), 6.4.
     """
-    sums = rows.group_by("unique_id", "episode").agg(pl.col("y", "base").sum())
+    sums = rows.group_by("unique_id", "episode", maintain_order=True).agg(pl.col("y", "base").sum())
     n, base = sums.height, float(sums["base"].sum())
     if n < LEAST_EPISODES or base <= 0:
         return None
@@ -156,9 +159,14 @@ def _table(caption: str, name: str, found: list[Uplift]) -> Table:
         columns.append(Column("extra revenue"))
     rows = []
     for u in found:
-        row = [u.name, u.episodes, u.periods, u.baseline, u.units, 100 * u.share, 100 * u.low, 100 * u.high]  # fmt: skip
+        shares = [100 * u.share, 100 * u.low, 100 * u.high]
+        row = [u.name, u.episodes, u.periods, u.baseline, u.units, *shares]
         rows.append([*row, u.revenue] if money else row)
-    note = "low, high: 95 % interval of the uplift over episodes. Periods without stock are left out."
+    note = (
+        "low, high: 95 % interval of the uplift over episodes. Periods without stock are left out."
+    )
     if money:
-        note += " Extra revenue: units times price less baseline times the usual price, before cost."
+        note += (
+            " Extra revenue: units times price less baseline times the usual price, before cost."
+        )
     return Table(caption, columns, rows, note)
