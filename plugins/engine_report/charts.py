@@ -40,6 +40,8 @@ _CONFIG: dict[str, Any] = {
         "orient": "top",
         "title": None,
         "symbolStrokeWidth": 2,
+        "symbolOpacity": 1,
+        "columnPadding": 16,
     },
 }
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
