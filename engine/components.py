@@ -114,9 +114,15 @@ class Metric(Component):
 
 @dataclass(frozen=True)
 class Writer(Component):
-    """Writes results for other programs: the factory builds a `ResultWriter`."""
+    """Writes results, for other programs or for people: the factory builds a `ResultWriter`.
+
+    `reports` names the formats of a report for people that it can also make from a published run;
+    its options then have `format`. `engine report RUN --format F` uses the writer that has F.
+    """
 
     kind: ClassVar[str] = "writer"
+
+    reports: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

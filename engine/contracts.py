@@ -313,16 +313,19 @@ class PanelMetric(Protocol):
 
 @dataclass(frozen=True)
 class Results:
-    """The tables of a finished run, for writers: forecast, backtest, scores, series_scores, failures.
+    """The tables of a finished run, for writers: forecast, backtest, scores, series_scores, failures,
+    series (a profile of each) and history (rows of a sample of series, see `engine.history`).
 
-    folder is the run's folder (still under its temporary name); base the folder that relative
-    paths start from.
+    folder is the run's folder (still under its temporary name, or a published run that is written
+    again); base the folder that relative paths start from. manifest is the run's record. A run made
+    by an older version may lack tables.
     """
 
     tables: Mapping[str, pl.DataFrame]
     name: str
     folder: Path
     base: Path
+    manifest: Mapping[str, Any] = field(default_factory=dict)
 
 
 class ResultWriter(Protocol):

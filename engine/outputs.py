@@ -8,15 +8,17 @@ from pathlib import Path
 import polars as pl
 
 from engine import manifest
+from engine.components import Writer
 from engine.contracts import DataSource, Results, ResultWriter
 from engine.data.forecast import quantiles_of
 from engine.data.panel import Panel
-from engine.errors import DataError, EngineError
+from engine.errors import DataError, EngineError, PluginError, first_line
 from engine.evaluate import Scores
 from engine.execute import Execution
 from engine.features import availability_table
+from engine.history import history_sample, series_profile
 from engine.registry import Registry, build
-from engine.rundir import RunFolder
+from engine.rundir import RunFolder, RunRecord
 from engine.spec.model import RunSpec
 from engine.spec.validate import LoadedSpec
 from engine.workspace import Workspace
@@ -65,6 +67,8 @@ def result_tables(
         "scores": _with_timestamps(_described(scores), panel),
         "series_scores": scores.series,
         "failures": _with_timestamps(failures, panel),
+        "series": series_profile(panel, work.spec),
+        "history": history_sample(panel, work.spec),
     }
 
 
@@ -111,21 +115,46 @@ def run_writers(
     base: Path,
 ) -> list[EngineError]:
     """Let the spec's writers write; their errors are returned so that the run is published first."""
-    results = Results(tables, spec.name, folder.path, base)
+    results = Results(tables, spec.name, folder.path, base, folder.manifest)
     written: list[str] = []
+    reports: list[str] = []
     troubles: list[EngineError] = []
     for use in spec.write:
         component = registry.find("writer", use.use).component
         writer: ResultWriter = build(component, use.options)
         try:
-            written += [str(path) for path in writer.write(results)]
+            paths = [_inside(path, folder.path) for path in writer.write(results)]
         except EngineError as error:
             troubles.append(error)
-        except OSError as error:
-            troubles.append(DataError(f"writer {use.use!r} failed: {error}"))
-    folder.manifest["written"] = [w.removeprefix(str(folder.path) + "/") for w in written]
+        except Exception as error:  # noqa: BLE001 - no writer may cost a finished run
+            kind = DataError if isinstance(error, OSError) else PluginError
+            troubles.append(kind(f"writer {use.use!r} failed: {first_line(error)}"))
+        else:
+            written += paths
+            reports += paths if isinstance(component, Writer) and component.reports else []
+    folder.manifest["written"] = written
+    folder.manifest["reports"] = reports
     folder.manifest["writer_errors"] = [trouble.message for trouble in troubles]
     return troubles
+
+
+def _inside(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder) if path.is_relative_to(folder) else path)
+
+
+def read_results(run: RunRecord, base: Path) -> Results:
+    """The tables and the record of a run on disk; DataError if it holds no results."""
+    found = {name: run.path / f"{name}.parquet" for name in _TABLES}
+    tables = {name: pl.read_parquet(path) for name, path in found.items() if path.exists()}
+    if "scores" not in tables:
+        raise DataError(
+            f"run {run.id} ({run.status}) holds no scores",
+            hint="only a run that was finished can be reported on; see `engine runs list`",
+        )
+    return Results(tables, str(run.manifest.get("name", run.name)), run.path, base, run.manifest)
+
+
+_TABLES = ("forecast", "backtest", "scores", "series_scores", "failures", "series", "history")
 
 
 def keep_partial(folder: RunFolder, work: Workspace, execution: Execution) -> None:

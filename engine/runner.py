@@ -157,10 +157,11 @@ def _run(
             failures=pl.concat([tested.filled.failures, future.filled.failures, skipped]),
         )
         outputs.write_tables(folder, tables)
-        troubles = outputs.run_writers(folder, spec, registry, tables, base)
         outcome = _concluded(folder, work, folds, tested, future, tables["failures"], lock)
         folder.manifest["seconds"] = round(time.perf_counter() - started, 3)
         folder.manifest["observer_faults"] = observers.faults
+        troubles = outputs.run_writers(folder, spec, registry, tables, base)
+        folder.manifest["seconds"] = round(time.perf_counter() - started, 3)
         folder.publish()
     observers.hook("engine_run_end", folder=folder.path, manifest=folder.manifest)
     if troubles:

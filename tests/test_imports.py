@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-HEAVY = ("jax", "flax", "optax", "statsforecast", "holidays", "pandas", "altair", "matplotlib")
+HEAVY = (
+    *("jax", "flax", "optax", "statsforecast", "holidays", "pandas"),
+    *("altair", "vl_convert", "jinja2", "matplotlib"),
+)
 SCRIPT = """
 import sys
 from engine.cli.main import invoke
@@ -38,7 +41,7 @@ def test_help_imports_neither_polars_nor_anything_heavier():
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "prove", "test", "diff", "validate", "init", "plugins", "runs", "schema"],
+    ["run", "prove", "test", "diff", "report", "validate", "init", "plugins", "runs", "schema"],
 )
 def test_help_of_a_command_is_as_light(command):
     assert loaded_by(command, "--help").isdisjoint({"polars", "numpy", *HEAVY})

@@ -11,7 +11,13 @@ import typer
 from typer.exceptions import TyperException
 
 from engine import __version__
-from engine.cli import inspect_commands, prove_command, run_commands, test_commands
+from engine.cli import (
+    inspect_commands,
+    prove_command,
+    report_commands,
+    run_commands,
+    test_commands,
+)
 from engine.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, EngineError
 
 app = typer.Typer(
@@ -26,6 +32,7 @@ run_commands.register(app)
 prove_command.register(app)
 inspect_commands.register(app)
 test_commands.register(app)
+report_commands.register(app)
 
 
 def _version(value: bool) -> None:

@@ -119,7 +119,8 @@ def show_failures(counts: Mapping[str, int], failures: pl.DataFrame) -> None:
 
 def next_steps(folder: Path, manifest: Mapping[str, Any]) -> list[str]:
     """What a reader may look at next."""
-    lines = [f"next: engine runs show {manifest['name']}"]
+    lines = [f"report: {folder / path}" for path in manifest.get("reports", [])]
+    lines.append(f"next: engine runs show {manifest['name']}")
     if (folder / "forecast.parquet").exists():
         lines.append(f"      forecasts are in {folder / 'forecast.parquet'}")
     return lines

@@ -1,0 +1,116 @@
+"""What a report is made of: sections of tables, charts and sentences, without any HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Sentences; `tone` is plain, good, bad or note."""
+
+    kind: ClassVar[str] = "prose"
+    text: str
+    tone: str = "plain"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One number with its name: `value` is shown as a score, or as it is if it is a text."""
+
+    name: str
+    value: float | str | None
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """Numbers side by side."""
+
+    kind: ClassVar[str] = "figures"
+    items: Sequence[Figure]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; `meaning` explains its name."""
+
+    name: str
+    numeric: bool = True
+    meaning: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows of texts and numbers; the first cell of a row names it.
+
+    mark: the row whose first cell equals it stands out.
+    """
+
+    kind: ClassVar[str] = "table"
+    caption: str
+    columns: Sequence[Column]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""
+    mark: str | None = None
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A picture as SVG; `description` says in words what it shows."""
+
+    kind: ClassVar[str] = "chart"
+    caption: str
+    svg: str
+    description: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Charts:
+    """Charts side by side where there is room."""
+
+    kind: ClassVar[str] = "charts"
+    items: Sequence[Chart]
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Charts of which a reader picks one by its caption."""
+
+    kind: ClassVar[str] = "gallery"
+    items: Sequence[Chart]
+    shown: int = 6
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Text that is shown as it is written, folded away."""
+
+    kind: ClassVar[str] = "listing"
+    title: str
+    text: str
+
+
+Block = Prose | Figures | Table | Chart | Charts | Gallery | Listing
+
+
+@dataclass(frozen=True)
+class Section:
+    """One numbered part of the report."""
+
+    name: str
+    title: str
+    blocks: Sequence[Block] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Document:
+    """The whole report; `summary` is the verdict in one sentence."""
+
+    title: str
+    subtitle: str
+    summary: str
+    sections: Sequence[Section]

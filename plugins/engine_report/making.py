@@ -1,0 +1,118 @@
+"""Section 7: how the run was made, what failed in it, and how to make it again."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+from engine_report import charts
+from engine_report.document import Block, Chart, Charts, Column, Listing, Prose, Section, Table
+from engine_report.numbers import seconds
+from engine_report.reading import Run
+
+MOST_FAILURES = 30
+
+
+def section(run: Run) -> Section:
+    """The record of the run."""
+    blocks: list[Block] = [_again(run)]
+    blocks += _failures(run)
+    blocks += _timings(run)
+    blocks.append(_record(run.manifest))
+    blocks += _plugins(run.manifest)
+    blocks += _calibration(run.manifest)
+    for name, title in (
+        ("spec.yaml", "The spec"),
+        ("resolved.yaml", "The spec with every default"),
+    ):
+        file = run.results.folder / name
+        if file.exists():
+            blocks.append(Listing(title, file.read_text(encoding="utf-8")))
+    return Section("making", "How it was made", blocks)
+
+
+def _again(run: Run) -> Prose:
+    home = f"{run.results.name}/{run.manifest.get('id', run.results.folder.name)}"
+    return Prose(
+        f"To repeat it: engine run runs/{home}/resolved.yaml, where runs is the folder of all runs; "
+        "resolved.yaml holds every override and default. The same data and versions give the same "
+        "numbers."
+    )
+
+
+def _failures(run: Run) -> list[Block]:
+    failures = run.results.tables.get("failures")
+    if failures is None or failures.is_empty():
+        return [Prose("No forecast failed and no series was skipped.", "good")]
+    counted = (
+        failures.group_by("kind", "model", "reason", "fallback", maintain_order=True)
+        .agg(pl.len(), example=pl.col("unique_id").drop_nulls().first())
+        .sort("kind", "len", "reason", descending=[False, True, False])
+    )
+    picked = ("kind", "model", "len", "reason", "fallback", "example")
+    rows = [list(row) for row in counted.select(picked).head(MOST_FAILURES).rows()]
+    columns = [Column("kind", numeric=False), Column("model", numeric=False), Column("count"),
+               Column("reason", numeric=False), Column("stood in", numeric=False),
+               Column("for example", numeric=False)]  # fmt: skip
+    note = "All rows are in failures.parquet."
+    if counted.height > MOST_FAILURES:
+        note = f"The first {MOST_FAILURES} of {counted.height} kinds; " + note.lower()
+    return [Table("Failures", columns, rows, note)]
+
+
+def _timings(run: Run) -> list[Block]:
+    tasks = run.manifest.get("tasks") or []
+    if not tasks:
+        return []
+    names = [task["name"].split("/") for task in tasks]
+    frame = pl.DataFrame(
+        {
+            "model": [n[0] for n in names],
+            "stage": [n[1] if len(n) > 1 else "" for n in names],
+            "seconds": [float(task["seconds"]) for task in tasks],
+        }
+    )
+    by_stage = pl.format("{} {}", "model", "stage").alias("task")
+    sums = frame.group_by(by_stage, maintain_order=True).agg(pl.len(), pl.col("seconds").sum())
+    sums = sums.sort("seconds", "task", descending=[True, False])
+    svg = charts.bars(sums.head(20).to_dicts(), "task", "seconds", "seconds of work")
+    columns = [Column("tasks", numeric=False), Column("number"), Column("seconds")]
+    rows = [list(row) for row in sums.select("task", "len", "seconds").rows()]
+    chart = Chart("Time by task", svg, "Seconds of work by model and stage, over all workers")
+    return [Charts([chart]), Table("Time by task", columns, rows, "Over all workers.")]
+
+
+def _record(manifest: Mapping[str, Any]) -> Table:
+    machine, data = manifest.get("machine") or {}, manifest.get("data") or {}
+    pairs = [
+        ("run", manifest.get("id")),
+        ("status", manifest.get("status")),
+        ("run time", seconds(manifest["seconds"]) if "seconds" in manifest else None),
+        ("seed", None if manifest.get("seed") is None else str(manifest["seed"])),
+        ("engine", manifest.get("engine_version")),
+        ("Python", manifest.get("python")),
+        ("machine", " ".join(str(machine[k]) for k in ("system", "architecture") if k in machine)
+         + (f", {machine['cores']} cores" if "cores" in machine else "")),
+        ("git revision", manifest.get("git_revision")),
+        ("fingerprint of the spec", manifest.get("spec_fingerprint")),
+        ("fingerprint of the data", data.get("fingerprint")),
+    ]  # fmt: skip
+    rows = [[name, value] for name, value in pairs if value]
+    return Table("Record", [Column("what", numeric=False), Column("value", numeric=False)], rows)
+
+
+def _plugins(manifest: Mapping[str, Any]) -> list[Block]:
+    plugins = manifest.get("plugins") or []
+    rows = [[p["name"], p["kind"], f"{p['distribution']} {p['version']}"] for p in plugins]
+    columns = [Column(name, numeric=False) for name in ("component", "kind", "distribution")]
+    return [Table("Components", columns, rows)] if rows else []
+
+
+def _calibration(manifest: Mapping[str, Any]) -> list[Block]:
+    records = manifest.get("calibration") or []
+    rows = [[r["model"], r["cutoff"], r["method"], r["residuals"]] for r in records]
+    columns = [Column("model", numeric=False), Column("cutoff", numeric=False),
+               Column("method", numeric=False), Column("residuals")]  # fmt: skip
+    return [Table("Where intervals come from", columns, rows)] if rows else []

@@ -1,0 +1,36 @@
+"""How numbers are written for readers."""
+
+from __future__ import annotations
+
+import math
+
+
+def score(value: object) -> str:
+    """Four significant digits; a dash for nothing."""
+    if value is None or isinstance(value, str):
+        return value or "–"
+    if not isinstance(value, int | float):
+        return str(value)
+    number = float(value)
+    if not math.isfinite(number):
+        return "–"
+    if isinstance(value, int) or (number.is_integer() and abs(number) >= 1000):
+        return f"{value:,.0f}"
+    if number and not 1e-4 <= abs(number) < 1e7:
+        return f"{number:.3e}"
+    digits = max(0, 3 - math.floor(math.log10(abs(number)))) if number else 0
+    return f"{number:,.{min(digits, 5)}f}"
+
+
+def percent(share: float, digits: int = 0) -> str:
+    """A share as percent."""
+    return f"{100 * share:.{digits}f} %"
+
+
+def seconds(value: float) -> str:
+    """A time that a person reads."""
+    if value < 120:
+        return f"{value:.1f} s"
+    minutes, rest = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s"

@@ -1,0 +1,171 @@
+"""A run as the report reads it: its tables, its spec, and which models are compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+import yaml
+
+from engine.contracts import Results
+from engine.data.forecast import quantiles_of
+from engine.errors import DataError
+from engine_report.params import ReportParams
+
+ALL = "all"
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    spec: the resolved spec. models, metrics: in the order of the spec. best: the chosen model, or
+    None. baseline: the model that the others must beat. rows: back-test rows with an actual, and
+    `error` (y_hat - y).
+    """
+
+    results: Results
+    params: ReportParams
+    spec: Mapping[str, Any]
+    models: tuple[str, ...]
+    metrics: tuple[str, ...]
+    best: str | None
+    baseline: str
+    rows: pl.DataFrame
+
+    @property
+    def manifest(self) -> Mapping[str, Any]:
+        """The run's own record."""
+        return self.results.manifest
+
+    @cached_property
+    def scores(self) -> pl.DataFrame:
+        """Scores as the run made them."""
+        return self.results.tables["scores"]
+
+    @cached_property
+    def headline(self) -> Mapping[tuple[str, str], float | None]:
+        """(model, metric) -> score over all folds and rows."""
+        rows = self.scores.filter(pl.col("segment") == ALL, pl.col("cutoff").is_null())
+        return {(m, k): v for m, k, v in rows.select("model", "metric", "value").iter_rows()}
+
+    @cached_property
+    def better(self) -> Mapping[str, str]:
+        """Metric -> lower, higher or none."""
+        return dict(self.scores.select("metric", "better").iter_rows())
+
+    @cached_property
+    def units(self) -> Mapping[str, str]:
+        """Metric -> unit."""
+        return dict(self.scores.select("metric", "unit").iter_rows())
+
+    @property
+    def metric(self) -> str:
+        """The metric that decided."""
+        chosen = (self.manifest.get("best") or {}).get("metric")
+        return chosen if chosen in self.metrics else self.metrics[0]
+
+    @property
+    def leader(self) -> str:
+        """The chosen model, or the first where none was chosen."""
+        return self.best or self.models[0]
+
+    @cached_property
+    def quantiles(self) -> Mapping[float, str]:
+        """Quantile -> column name."""
+        return quantiles_of(self.rows.columns)
+
+    @property
+    def interval(self) -> tuple[str, str, float] | None:
+        """Columns of the widest interval and its nominal level; None without two quantiles."""
+        levels = list(self.quantiles)
+        if len(levels) < 2:
+            return None
+        low, high = levels[0], levels[-1]
+        return self.quantiles[low], self.quantiles[high], round(high - low, 10)
+
+    @property
+    def history(self) -> pl.DataFrame | None:
+        """Rows of a sample of series; None for a run of an older version."""
+        return self.results.tables.get("history")
+
+    @property
+    def series(self) -> pl.DataFrame | None:
+        """One row a series; None for a run of an older version."""
+        return self.results.tables.get("series")
+
+    @property
+    def folds(self) -> list[Any]:
+        """Cutoffs of the back-test, in order."""
+        return sorted(self.rows["cutoff"].unique().to_list())
+
+    @cached_property
+    def flags(self) -> tuple[str, ...]:
+        """Covariates that mark promotions: those asked for, or the future ones that hold 0 and 1."""
+        if self.history is None:
+            return ()
+        future = [c for c in self._future if c in self.history.columns]
+        if self.params.promotions is not None:
+            unknown = [c for c in self.params.promotions if c not in self.history.columns]
+            if unknown:
+                raise DataError(
+                    f"writer 'report': promotions names {unknown[0]!r}, which is no covariate",
+                    hint=f"future covariates: {', '.join(future) or 'none'}",
+                )
+            return tuple(self.params.promotions)
+        return tuple(c for c in future if _is_flag(self.history[c]))
+
+    @property
+    def _future(self) -> list[str]:
+        return list((self.spec.get("data", {}).get("covariates") or {}).get("future") or [])
+
+    def column(self, name: str) -> str | None:
+        """A covariate of the kept history by its name, if there is one of numbers."""
+        history = self.history
+        if history is None or name not in history.columns or not history[name].dtype.is_numeric():
+            return None
+        return name
+
+
+def read(results: Results, params: ReportParams) -> Run:
+    """Read a run; DataError if it has no back-test or an option names what it has not."""
+    scores, backtest = results.tables["scores"], results.tables.get("backtest")
+    if backtest is None or scores.is_empty():
+        raise DataError("the report needs a back-test, and this run has none")
+    file = results.folder / "resolved.yaml"
+    spec = yaml.safe_load(file.read_text(encoding="utf-8")) if file.exists() else {}
+    models = tuple(scores["model"].unique(maintain_order=True).to_list())
+    if params.baseline is not None and params.baseline not in models:
+        raise DataError(
+            f"writer 'report': baseline {params.baseline!r} is not a model of the run",
+            hint=f"models: {', '.join(models)}",
+        )
+    rows = backtest.filter(pl.col("y").is_not_null(), pl.col("y_hat").is_not_null())
+    best = (results.manifest.get("best") or {}).get("model")
+    return Run(
+        results=results,
+        params=params,
+        spec=spec or {},
+        models=models,
+        metrics=tuple(scores["metric"].unique(maintain_order=True).to_list()),
+        best=best if best in models else None,
+        baseline=params.baseline or _naive(models, spec or {}),
+        rows=rows.with_columns(error=pl.col("y_hat") - pl.col("y")),
+    )
+
+
+def _naive(models: tuple[str, ...], spec: Mapping[str, Any]) -> str:
+    uses = spec.get("models") or {}
+    naive = [m for m in models if "naive" in str((uses.get(m) or {}).get("use", ""))]
+    return (naive or list(models))[0]
+
+
+def _is_flag(values: pl.Series) -> bool:
+    if values.dtype == pl.Boolean:
+        return True
+    if not values.dtype.is_numeric():
+        return False
+    return set(values.drop_nulls().unique().head(3).to_list()) == {0.0, 1.0}

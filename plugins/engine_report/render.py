@@ -1,0 +1,61 @@
+"""Documents as HTML or Markdown, from the templates; every text from data is escaped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from engine_report.document import Document
+from engine_report.numbers import score
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def render(document: Document, form: Literal["html", "md"]) -> str:
+    """The whole file as text."""
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=form == "html",
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"score": score, "exact": exact, "cell": cell}
+    if form == "md":
+        return environment.get_template("report.md").render(document=document)
+    return environment.get_template("report.html").render(
+        document=document,
+        style=_inline("style.css"),
+        script=_inline("script.js"),
+        svg=Markup,
+    )
+
+
+def _inline(name: str) -> Markup:
+    return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def exact(value: object) -> str:
+    """A number with every digit, for sorting and for checking; empty for anything else."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return ""
+    return repr(value)
+
+
+def cell(value: object) -> str:
+    """A Markdown cell: a number as a score, a text that breaks neither table nor page."""
+    text = score(value)
+    for bad, good in (
+        ("\\", "\\\\"),
+        ("|", "\\|"),
+        ("<", "&lt;"),
+        ("\n", " "),
+        ("`", "\\`"),
+        ("@", "&#64;"),
+    ):
+        text = text.replace(bad, good)
+    return text

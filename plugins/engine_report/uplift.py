@@ -1,0 +1,172 @@
+"""What promotions brought: units on marked periods against a baseline of ordinary ones nearby."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import polars as pl
+
+from engine.data.calendar import Frequency
+from engine_report.document import Block, Column, Prose, Table
+from engine_report.reading import Run
+
+REACH = 4
+"""Seasons looked back and ahead for ordinary periods."""
+LEAST_EPISODES = 10
+MOST_PRODUCTS = 30
+
+
+@dataclass(frozen=True)
+class Uplift:
+    """Units on marked periods against their baseline.
+
+    share: sum of units over sum of baseline, less 1, with low and high of its 95 % interval.
+    """
+
+    name: str
+    episodes: int
+    periods: int
+    baseline: float
+    units: float
+    share: float
+    low: float
+    high: float
+    revenue: float | None
+
+
+def blocks(run: Run) -> list[Block]:
+    """Tables of promotions by their marks and by product."""
+    rows = marked_rows(run)
+    if rows is None or rows.is_empty():
+        return []
+    by_mark = [u for u in (estimate(name, part) for name, part in _parts(rows, "marks")) if u]
+    if not by_mark:
+        return []
+    made: list[Block] = [
+        Prose(
+            "What marked periods sold against a baseline: the mean of the unmarked periods of the "
+            f"same series at the same place of the season, up to {REACH} seasons before and after. "
+            "It is a comparison, not an experiment: what else was different then counts as well."
+        ),
+        _table("Promotion uplift by mark", "marks", by_mark),
+    ]
+    keys = [k for k in _keys(run) if rows[k].n_unique() > 1]
+    if keys:
+        alone = rows.filter(pl.col("marks") == by_mark[0].name)
+        found = [u for u in (estimate(n, part) for n, part in _parts(alone, keys[-1])) if u]
+        if found:
+            made.append(_table(f"Uplift of {by_mark[0].name} by {keys[-1]}", keys[-1], found))
+    return made
+
+
+def _keys(run: Run) -> list[str]:
+    """Columns of categories in the marked rows: key columns, then statics."""
+    data = run.spec.get("data", {})
+    keys = data.get("columns", {}).get("unique_id", [])
+    keys = [keys] if isinstance(keys, str) else list(keys)
+    static = list((data.get("covariates") or {}).get("static") or [])
+    known = run.series.columns if run.series is not None else []
+    return [k for k in [*static, *keys] if k in known and k != "unique_id"]
+
+
+def marked_rows(run: Run) -> pl.DataFrame | None:
+    """Marked periods with a baseline: `unique_id, ds, marks, episode, y, base, price, base_price`
+    and the category columns; None without history or marks.
+    """
+    if run.history is None or run.series is None or not run.flags:
+        return None
+    season = _season(run)
+    price = run.column(run.params.price)
+    stockout = run.column(run.params.stockout)
+    on = [pl.col(c).fill_null(0) != 0 for c in run.flags]
+    names = [pl.when(f).then(pl.lit(c)) for f, c in zip(on, run.flags, strict=True)]
+    frame = run.history.filter(pl.col("y").is_not_null() | pl.any_horizontal(on)).select(
+        "unique_id",
+        "ds",
+        "y",
+        price=pl.lit(None, dtype=pl.Float64) if price is None else pl.col(price).cast(pl.Float64),
+        marks=pl.concat_str(names, separator=" + ", ignore_nulls=True),
+        cut=pl.lit(False) if stockout is None else pl.col(stockout).fill_null(0) != 0,
+    )
+    ordinary = (pl.col("marks") == "") & ~pl.col("cut") & pl.col("y").is_not_null()
+    place = pl.int_range(pl.len()).over("unique_id") % season
+    frame = frame.with_columns(place=place, ordinary=ordinary)
+    episode = pl.col("marks").rle_id().over("unique_id").alias("episode")
+    frame = frame.with_columns(episode, *_baselines(["unique_id", "place"]))
+    series = run.series.select("unique_id", *_keys(run))
+    return frame.filter(
+        pl.col("marks") != "",
+        ~pl.col("cut"),
+        pl.col("y").is_not_null(),
+        pl.col("base").is_not_null(),
+    ).join(series, on="unique_id", how="left")
+
+
+def _baselines(by: list[str]) -> list[pl.Expr]:
+    """Means over the ordinary rows among the `REACH` before and after, at one place of the season."""
+    width = 2 * REACH + 1
+
+    def mean(column: str) -> pl.Expr:
+        value = pl.when(pl.col("ordinary")).then(pl.col(column))
+        return value.rolling_mean(width, min_samples=2, center=True).over(by)
+
+    return [mean("y").alias("base"), mean("price").alias("base_price")]
+
+
+def _season(run: Run) -> int:
+    """Seven for days; else 1: a yearly season needs more years than most panels have."""
+    freq = str((run.manifest.get("data") or {}).get("freq", "1"))
+    season = Frequency.parse(int(freq) if freq.isdigit() else freq).season
+    return season if season <= 7 else 1
+
+
+def _parts(rows: pl.DataFrame, column: str) -> list[tuple[str, pl.DataFrame]]:
+    parts = rows.sort(column).partition_by(column, maintain_order=True)
+    parts.sort(key=lambda part: -part.height)
+    return [(str(part[column][0]), part) for part in parts[:MOST_PRODUCTS]]
+
+
+def estimate(name: str, rows: pl.DataFrame) -> Uplift | None:
+    """Uplift of marked rows; None if there are too few episodes to tell.
+
+    A ratio of sums, its error taken over episodes (stretches of one series with the same marks):
+    the ratio estimator of Cochran, Sampling Techniques (1977), 6.4.
+    """
+    sums = rows.group_by("unique_id", "episode", maintain_order=True).agg(pl.col("y", "base").sum())
+    n, base = sums.height, float(sums["base"].sum())
+    if n < LEAST_EPISODES or base <= 0:
+        return None
+    ratio = float(sums["y"].sum()) / base
+    residual = sums["y"] - ratio * sums["base"]
+    error = math.sqrt(n / (n - 1) * float((residual**2).sum())) / base
+    revenue = None
+    if rows["price"].null_count() == 0 and rows["base_price"].null_count() == 0:
+        before = float((rows["base"] * rows["base_price"]).sum())
+        revenue = float((rows["y"] * rows["price"]).sum()) - before
+    return Uplift(
+        name, n, rows.height, base, float(sums["y"].sum()),
+        ratio - 1, ratio - 1 - 1.96 * error, ratio - 1 + 1.96 * error, revenue,
+    )  # fmt: skip
+
+
+def _table(caption: str, name: str, found: list[Uplift]) -> Table:
+    columns = [Column(name, numeric=False), Column("episodes"), Column("periods"),
+               Column("baseline units"), Column("units"), Column("uplift %"), Column("low"),
+               Column("high")]  # fmt: skip
+    money = any(u.revenue is not None for u in found)
+    if money:
+        columns.append(Column("extra revenue"))
+    rows = []
+    for u in found:
+        shares = [100 * u.share, 100 * u.low, 100 * u.high]
+        row = [u.name, u.episodes, u.periods, u.baseline, u.units, *shares]
+        rows.append([*row, u.revenue] if money else row)
+    note = (
+        "low, high: 95 % interval of the uplift over episodes. Periods without stock are left out."
+    )
+    if money:
+        note += (
+            " Extra revenue: units times price less baseline times the usual price, before cost."
+        )
+    return Table(caption, columns, rows, note)

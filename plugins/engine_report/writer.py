@@ -1,0 +1,64 @@
+"""The writer `report`: reads a run, makes its sections, renders them and writes one file."""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from pathlib import Path
+
+from engine.contracts import Results
+from engine.errors import DataError
+from engine_report import drivers, health, leaderboard, making, pictures, segments, verdict
+from engine_report.document import Document
+from engine_report.params import ReportParams
+from engine_report.reading import Run, read
+from engine_report.render import render
+
+SECTIONS = (verdict, leaderboard, segments, pictures, drivers, health, making)
+FOR_A_COMMENT = ("verdict", "leaderboard", "segments")
+"""Sections of the Markdown form: what a reviewer needs."""
+
+
+class ReportWriter:
+    """Writes `report.html` or `report.md`; DataError if the run has no back-test."""
+
+    def __init__(self, params: ReportParams) -> None:
+        self.params = params
+
+    def write(self, results: Results) -> list[Path]:
+        """Write the file and return its path."""
+        run = read(results, self.params)
+        target = results.folder / f"report.{self.params.format}"
+        if self.params.path is not None:
+            target = results.base / Path(self.params.path).expanduser()
+        _put(target, render(document(run), self.params.format))
+        return [target]
+
+
+def document(run: Run) -> Document:
+    """The report of a run, all sections of its format."""
+    made = [
+        module.section(run)
+        for module in SECTIONS
+        if run.params.format == "html" or module.__name__.rpartition(".")[2] in FOR_A_COMMENT
+    ]
+    identifier = str(run.manifest.get("id", run.results.folder.name))
+    return Document(run.results.name, f"run {identifier}", verdict.sentence(run), made)
+
+
+def _put(target: Path, text: str) -> None:
+    """Put a text in a file's place in one step; after an error the old one is still there."""
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.write_text(text, encoding="utf-8")
+            os.replace(partial, target)
+        finally:
+            with suppress(OSError):
+                partial.unlink(missing_ok=True)
+    except OSError as error:
+        raise DataError(
+            f"cannot write {target}: {error.strerror or error}",
+            hint="check `path:` and that its folder can be written to and has space left",
+        ) from error

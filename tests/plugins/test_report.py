@@ -1,0 +1,245 @@
+"""The report of small runs: its numbers are the run's, names are only shown, nothing is fetched."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
+import yaml
+
+from engine.cli.main import invoke
+from engine.contracts import Results
+from engine.errors import DataError
+from engine.outputs import read_results
+from engine.registry import Registry
+from engine.rundir import read_run
+from engine.runner import run as run_spec
+from engine.spec.validate import validate_text
+from engine_report.params import ReportParams
+from engine_report.reading import read
+from engine_report.writer import ReportWriter, document
+
+SPEC = """version: 1
+name: tiny
+seed: 3
+data:
+  source: {use: simulate, series: 8, stores: 2, periods: 400, future_periods: 7, noise: 0.05}
+  columns: {unique_id: [store, item], ds: ds, y: units}
+  freq: 1d
+  covariates: {future: [price, promo], past: [stockout], static: [category]}
+horizon: 7
+quantiles: [0.1, 0.5, 0.9]
+minimum: 0
+features: [{use: lags, lags: [0], rolling: {mean: [7]}}, {use: promo, price: price, flags: [promo]}]
+models:
+  snaive: {use: seasonal_naive, season: 7}
+  ridge: {use: ridge, target: log1p, buckets: [7]}
+backtest: {folds: 3}
+evaluate: {metrics: [wape, mae, bias, coverage, pinball], by: [category, store]}
+select: {metric: wape, forecast: all}
+write: [{use: report}]
+"""
+
+
+class Page(HTMLParser):
+    """What a browser would read: tags with their attributes, tables by their caption."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.tables: dict[str, list[list[str]]] = {}
+        self._open: list[str] = []
+        self._caption = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        attributes = dict(attrs)
+        self.tags.append((tag, attributes))
+        self._open.append(tag)
+        if tag == "caption":
+            self._caption = ""
+        if tag == "tr" and self._caption:
+            self.tables.setdefault(self._caption, []).append([])
+        if tag in ("td", "th") and self._caption:
+            self.tables[self._caption][-1].append(attributes.get("data-value") or "")
+
+    def handle_endtag(self, tag):
+        if tag in self._open:
+            while self._open.pop() != tag:
+                pass
+        if tag == "table":
+            self._caption = ""
+
+    def handle_data(self, data):
+        if self._open and self._open[-1] == "caption":
+            self._caption += data.strip()
+        elif self._caption and self._open and self._open[-1] in ("td", "th"):
+            row = self.tables[self._caption][-1]
+            row[-1] = row[-1] or data.strip()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    registry = Registry.discover()
+    home = tmp_path_factory.mktemp("runs")
+    loaded = validate_text(SPEC, "tiny.yaml", registry)
+    return run_spec(loaded, registry, output=home, base=home).folder
+
+
+@pytest.fixture(scope="module")
+def page(folder: Path) -> Page:
+    return Page((folder / "report.html").read_text())
+
+
+def results(folder: Path, **tables: pl.DataFrame) -> Results:
+    found = read_results(read_run(folder), folder)
+    return Results({**found.tables, **tables}, found.name, folder, folder, found.manifest)
+
+
+def written(folder: Path, target: Path, made: Results, **options: object) -> str:
+    (path,) = ReportWriter(ReportParams(path=str(target), **options)).write(made)
+    return path.read_text()
+
+
+def test_the_run_names_its_report(folder: Path):
+    assert json.loads((folder / "manifest.json").read_text())["reports"] == ["report.html"]
+
+
+def test_every_score_is_that_of_scores_parquet_to_the_last_digit(folder: Path, page: Page):
+    head, *rows = page.tables["Scores of all models"]
+    scores = pl.read_parquet(folder / "scores.parquet")
+    whole = scores.filter(pl.col("segment") == "all", pl.col("cutoff").is_null())
+    wanted = {(m, k): v for m, k, v in whole.select("model", "metric", "value").iter_rows()}
+    shown = {
+        (row[0], metric): float(value)
+        for row in rows
+        for metric, value in zip(head[1:], row[1:], strict=True)
+    }
+    assert shown == wanted
+
+
+def test_scores_by_fold_and_segment_are_those_of_scores_parquet(folder: Path, page: Page):
+    scores = pl.read_parquet(folder / "scores.parquet").filter(pl.col("metric") == "wape")
+    folds = scores.filter(pl.col("segment") == "all", pl.col("cutoff").is_not_null())
+    head, *rows = page.tables["wape by fold"]
+    for row in rows:
+        mine = folds.filter(pl.col("model") == row[0]).sort("cutoff")
+        assert head[1:4] == [str(c) for c in mine["cutoff"]]
+        assert [float(v) for v in row[1:4]] == mine["value"].to_list()
+    for key in ("category", "store"):
+        _, *segments = page.tables[f"By {key}"]
+        mine = scores.filter(pl.col("model") == "ridge", pl.col("cutoff").is_null())
+        wanted = dict(mine.select("segment", "value").iter_rows())
+        shown = {f"{key}={row[0]}": float(row[2]) for row in segments}
+        assert shown == pytest.approx({k: v for k, v in wanted.items() if k in shown}, rel=1e-12)
+        assert len(shown) == sum(k.startswith(key) for k in wanted)
+
+
+def test_nothing_is_fetched_and_every_chart_and_table_is_named(page: Page):
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "xlink:href", "action"):
+            assert not re.match(r"(?:https?:)?//", attributes.get(name) or ""), (tag, attributes)
+        assert tag not in ("link", "iframe", "object") or attributes.get("href") == "data:,"
+    pictures = [a for _, a in page.tags if a.get("class") == "picture"]
+    assert len(pictures) > 8
+    assert all(a["role"] == "img" and a["aria-label"] for a in pictures)
+    assert [t for t, _ in page.tags].count("caption") == [t for t, _ in page.tags].count("table")
+
+
+def test_a_series_called_script_is_shown_and_not_run(folder: Path, tmp_path: Path):
+    evil = "<script>alert(1)</script>"
+
+    def renamed(table: pl.DataFrame) -> pl.DataFrame:
+        name = pl.col("unique_id").replace("store_001/item_00001", evil)
+        return table.with_columns(
+            name, *[pl.lit(evil).alias(c) for c in ("store",) if c in table.columns]
+        )
+
+    made = results(folder)
+    tables = {
+        name: renamed(table) if "unique_id" in table.columns else table
+        for name, table in made.tables.items()
+    }
+    text = written(folder, tmp_path / "r.html", results(folder, **tables))
+    assert [t for t, _ in Page(text).tags].count("script") == 1
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    comment = written(folder, tmp_path / "r.md", results(folder, **tables), format="md")
+    assert "<script>" not in comment
+    assert "&lt;script>" in comment
+
+
+def test_the_true_uplift_of_a_simulated_promotion_lies_in_the_interval(folder: Path):
+    run = read(results(folder), ReportParams())
+    tables = {b.caption: b for s in document(run).sections for b in s.blocks if b.kind == "table"}
+    (row,) = tables["Promotion uplift by mark"].rows
+    names = pl.col("store", "item").cast(pl.String)
+    whole = pl.read_parquet(folder / "source" / "truth_rows.parquet").with_columns(names)
+    truth = whole.join(
+        run.history.join(run.series.select("unique_id", "store", "item"), on="unique_id")
+        .filter(promo=1, stockout=0)
+        .select("store", "item", "ds"),
+        on=["store", "item", "ds"],
+    )
+    true = 100 * truth["uplift"].sum() / truth["baseline"].sum()
+    assert row[0] == "promo"
+    assert row[6] < true < row[7]
+    assert row[7] - row[6] < 40
+
+
+def test_the_report_is_made_again_from_the_folder_alone(folder: Path, tmp_path: Path, capsys):
+    before = (folder / "report.html").read_text()
+    (folder / "report.html").unlink()
+    assert invoke(["report", str(folder)]) == 0
+    assert capsys.readouterr().out.strip() == str(folder / "report.html")
+    seconds = re.compile(r"\d+\.\d s")
+    assert seconds.sub("", (folder / "report.html").read_text()) == seconds.sub("", before)
+
+
+def test_markdown_has_the_verdict_first_and_balanced_folds(folder: Path, capsys):
+    assert invoke(["report", str(folder), "--format", "md"]) == 0
+    text = (folder / "report.md").read_text()
+    assert text.startswith("### tiny: Use ridge: its wape over 3 folds is 0.")
+    assert text.count("<details>") == text.count("</details>") == 2
+    (head,) = [line for line in text.splitlines() if line.startswith("| model | wape | mae")]
+    assert text.splitlines()[text.splitlines().index(head) + 1].count("|") == head.count("|")
+
+
+def test_an_unknown_format_names_those_there_are(folder: Path, capsys):
+    assert invoke(["report", str(folder), "--format", "docx"]) == 4
+    assert "formats: html, md" in capsys.readouterr().err
+
+
+def test_a_run_of_an_older_version_gets_a_report_without_pictures(folder: Path, tmp_path: Path):
+    made = results(folder)
+    kept = {k: v for k, v in made.tables.items() if k not in ("history", "series")}
+    old = Results(kept, made.name, folder, folder, made.manifest)
+    text = written(folder, tmp_path / "old.html", old)
+    assert "keeps no history" in text
+    assert "Scores of all models" in text
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"baseline": "croston"}, "not a model"), ({"promotions": ["deal"]}, "no covariate")],
+)
+def test_an_option_that_names_what_is_not_there_says_what_is(folder: Path, options, message):
+    run = results(folder)
+    with pytest.raises(DataError, match=message) as caught:
+        ReportWriter(ReportParams(path="x.html", **options)).write(run)
+    assert "ridge" in caught.value.hint or "promo" in caught.value.hint
+
+
+def test_a_writer_that_breaks_does_not_cost_the_run(tmp_path: Path, monkeypatch):
+    registry = Registry.discover()
+    loaded = validate_text(SPEC.replace("periods: 400", "periods: 60"), "tiny.yaml", registry)
+    monkeypatch.setattr(ReportWriter, "write", lambda self, made: 1 / 0)
+    with pytest.raises(Exception, match="writer 'report' failed: ZeroDivisionError"):
+        run_spec(loaded, registry, output=tmp_path, base=tmp_path)
+    (made,) = (tmp_path / "tiny").iterdir()
+    assert read_run(made).status == "ok"
+    assert yaml.safe_load((made / "resolved.yaml").read_text())["name"] == "tiny"
