@@ -101,7 +101,7 @@ def test_decay_halves_the_weight_of_a_row_each_half_life(seed, half_life):
 @given(
     seed=st.integers(0, 999),
     cuts=st.lists(st.integers(0, 60), max_size=8).map(sorted),
-    scope=st.sampled_from(["global", "local"]),
+    scope=st.sampled_from(["global", "local", "partial"]),
     penalty=st.sampled_from([0.5, "auto"]),
 )
 @settings(max_examples=40, deadline=None)
@@ -163,7 +163,7 @@ def test_collinear_features_share_the_effect(penalty):
     assert np.abs(fitted.coefficients).max() < 10
 
 
-@pytest.mark.parametrize("scope", ["global", "local"])
+@pytest.mark.parametrize("scope", ["global", "local", "partial"])
 @pytest.mark.parametrize("value", [0.0, 0.1, 20_000.7, NAN, [1, 1 + 2**-23] * 30])
 def test_a_constant_or_absent_feature_gets_no_coefficient(scope, value):
     block = data(8)
@@ -294,7 +294,7 @@ def test_loading_says_what_is_wrong(tmp_path: Path):
         Ridge.load(tmp_path)
 
 
-@given(cut=st.integers(1, 59), scope=st.sampled_from(["global", "local"]))
+@given(cut=st.integers(1, 59), scope=st.sampled_from(["global", "local", "partial"]))
 @settings(max_examples=10, deadline=None)
 def test_a_forecast_does_not_depend_on_the_rows_beside_it(cut, scope):
     block = data(12, columns=40, holes=0.1)
@@ -335,7 +335,14 @@ def test_errors_name_the_place_and_the_count():
 
 @pytest.mark.parametrize(
     "options",
-    [{"penalty": -1}, {"penalty": "much"}, {"decay": 0}, {"scope": "partial"}, {"ridge": 1}],
+    [
+        {"penalty": -1},
+        {"penalty": "much"},
+        {"decay": 0},
+        {"scope": "mixed"},
+        {"vary": ["f1"]},
+        {"ridge": 1},
+    ],
 )
 def test_options_out_of_range_are_refused(options):
     with pytest.raises(ValidationError):
