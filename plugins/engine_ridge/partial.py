@@ -17,10 +17,10 @@ import numpy as np
 from engine_ridge.solve import Solution, Standardization, solve
 from engine_ridge.statistics import FEATURES, ONE, Floats, Integers, Statistics, Y
 
-ROUNDS = 40
-"""Most rounds of the estimate of the variances; it stops earlier when they move by under 2 %."""
+ROUNDS = 30
+"""Most rounds of the estimate of the variances; it stops earlier when they move by under 5 %."""
 
-SAMPLE = 400
+SAMPLE = 200
 """Series that the variances are estimated from, evenly spaced if there are more."""
 
 NOISE_ROWS = 10.0
@@ -149,13 +149,13 @@ def estimate(residual: Residual) -> Variances:
         return Variances(np.zeros(size), variances.noise)
     floor = 1e-10 * total
     for _ in range(ROUNDS):
-        means, covariance, _ = posteriors(residual, variances)
+        means, covariance = _given(residual, variances.spread, variances.noise)
         own = np.diagonal(covariance, axis1=1, axis2=2)
         spread = np.maximum(variances.spread, 1e-300)
         determined = np.maximum((1.0 - own / spread).sum(axis=0), 1e-12)
         new = np.minimum((means**2).sum(axis=0) / determined, 10 * total)
         noise = max(float(_lost(residual, means, covariance).sum() / residual.rows.sum()), 1e-300)
-        moved = np.abs(new - variances.spread) > 0.02 * np.maximum(variances.spread, floor)
+        moved = np.abs(new - variances.spread) > 0.05 * np.maximum(variances.spread, floor)
         variances = Variances(np.where(new > floor, new, 0.0), noise)
         if not moved.any():
             break
@@ -167,15 +167,16 @@ def posteriors(residual: Residual, variances: Variances) -> tuple[Floats, Floats
 
     A series' noise variance is its own as far as it has rows, and the pooled one beside.
     """
-    mean, covariance = _given(residual, variances, np.full(residual.rows.size, variances.noise))
+    mean, covariance = _given(residual, variances.spread, variances.noise)
     lost = _lost(residual, mean, covariance)
     noise = (lost + NOISE_ROWS * variances.noise) / (residual.rows + NOISE_ROWS)
-    mean, covariance = _given(residual, variances, noise)
+    mean, covariance = _given(residual, variances.spread, noise)
     return mean, covariance, noise
 
 
-def _given(residual: Residual, variances: Variances, noise: Floats) -> tuple[Floats, Floats]:
-    root = np.sqrt(variances.spread)
+def _given(residual: Residual, spread: Floats, noise: Floats | float) -> tuple[Floats, Floats]:
+    noise = np.broadcast_to(noise, residual.rows.shape)
+    root = np.sqrt(spread)
     # Scaled by the prior, so that a spread of zero is no division.
     scaled = residual.gram * (root[:, None] * root) / noise[:, None, None]
     inverse = np.linalg.inv(scaled + np.eye(root.size))
