@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +182,9 @@ def test_a_saved_model_with_products_and_intervals_predicts_the_same_bits(scope,
     loaded, before = Ridge.load(tmp_path).predict(block), fitted.predict(block)
     assert loaded.y_hat.tobytes() == before.y_hat.tobytes()
     assert loaded.quantiles.tobytes() == before.quantiles.tobytes()
+
+
+def test_the_package_imports_nothing_heavy():
+    code = "import sys, engine_ridge; print([m for m in ('numpy', 'polars') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
