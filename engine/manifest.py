@@ -98,6 +98,19 @@ def calibration_summary(records: list[dict[str, Any]], panel: Panel) -> list[dic
     ]
 
 
+def correction_summary(records: list[dict[str, Any]], panel: Panel) -> list[dict[str, Any]]:
+    """The factors that corrected the bias of a transformed target, and from how many residuals."""
+    return [
+        {
+            "model": record["model"],
+            "cutoff": str(panel.grid.timestamp(record["cutoff"])),
+            "residuals": record["residuals"],
+            "factors": {str(step): round(c, 6) for step, c in record["factors"].items()},
+        }
+        for record in records
+    ]
+
+
 def choice_summary(choice: Choice) -> dict[str, Any]:
     """The best model, why, and the models that could not be compared."""
     return {

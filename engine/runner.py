@@ -21,6 +21,7 @@ from engine.backtest import Fold, actuals, backtest_tasks, final_tasks, make_fol
 from engine.calibrate import Calibration, calibrate
 from engine.choose import Choice, choose, chosen_models
 from engine.components import Capabilities, Model
+from engine.correct import Correction, correct
 from engine.data.fingerprint import panel_fingerprint
 from engine.data.panel import Panel
 from engine.errors import EXIT_FAILURES, EXIT_GATE, EXIT_OK
@@ -198,6 +199,9 @@ def _concluded(
         calibration=manifest.calibration_summary(
             [*tested.calibrated.records, *future.calibrated.records], work.panel
         ),
+        correction=manifest.correction_summary(
+            [*tested.corrected.records, *future.corrected.records], work.panel
+        ),
         folds=[{"cutoff": str(grid.timestamp(f.cutoff)), "kind": f.kind} for f in folds],
         best=manifest.choice_summary(tested.choice),
         expect=expected,
@@ -244,13 +248,14 @@ class _Tested:
     """The judged back-test.
 
     execution: the tasks and what became of them. raw: forecasts as the models made them.
-    calibrated: with quantiles. filled: with the fallback's rows where a model failed.
-    rows: those that are scored.
+    corrected: without the bias of a transformed target. calibrated: with quantiles. filled: with
+    the fallback's rows where a model failed. rows: those that are scored.
     """
 
     execution: Execution
     actuals: pl.DataFrame
     raw: pl.DataFrame
+    corrected: Correction
     calibrated: Calibration
     filled: Filled
     rows: pl.DataFrame
@@ -261,18 +266,22 @@ class _Tested:
 def _judge(work: Workspace, folds: list[Fold], backtest: Execution, base: Path) -> _Tested:
     spec, panel = work.spec, work.panel
     raw, known = backtest.forecasts(work), actuals(panel, [fold.cutoff for fold in folds])
-    calibrated = calibrate(raw, raw, known, panel, spec.quantiles, spec.minimum)
+    corrected = correct(raw, raw, known, panel, spec.corrections, spec.minimum)
+    point = corrected.forecasts
+    calibrated = calibrate(point, point, known, panel, spec.quantiles, spec.minimum)
     filled = fill_from_fallback(calibrated.forecasts, backtest, spec)
     judged = [fold.cutoff for fold in folds if fold.kind == "backtest"]
     rows = filled.forecasts.filter(pl.col("cutoff").is_in(judged))
     scores = evaluate(rows, known, panel, spec, work.registry, base)
-    return _Tested(backtest, known, raw, calibrated, filled, rows, scores, choose(scores, spec))
+    choice = choose(scores, spec)
+    return _Tested(backtest, known, raw, corrected, calibrated, filled, rows, scores, choice)
 
 
 @dataclass(frozen=True)
 class _Ahead:
     """The forecast beyond the data; the fields are those of `_Tested`."""
 
+    corrected: Correction
     calibrated: Calibration
     filled: Filled
     records: list[dict[str, Any]]
@@ -288,9 +297,11 @@ def _forecast(work: Workspace, tested: _Tested, models: list[str], observers: Ob
         able = capabilities(spec, work.registry)
         execute(work, final_tasks(panel, spec, [*models, *spare], able), observers, done)
     raw, known = done.forecasts(work), tested.actuals
-    calibrated = calibrate(raw, tested.raw, known, panel, spec.quantiles, spec.minimum)
+    corrected = correct(raw, tested.raw, known, panel, spec.corrections, spec.minimum)
+    point, past = corrected.forecasts, tested.corrected.forecasts
+    calibrated = calibrate(point, past, known, panel, spec.quantiles, spec.minimum)
     filled = fill_from_fallback(calibrated.forecasts, done, spec, keep=models)
-    return _Ahead(calibrated, filled, done.records())
+    return _Ahead(corrected, calibrated, filled, done.records())
 
 
 def check_factories(loaded: LoadedSpec, registry: Registry) -> None:

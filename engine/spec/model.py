@@ -69,6 +69,11 @@ class ModelUse(Use):
         description="per-series scaling after `target`: divide by the mean absolute value, "
         "subtract the mean, or both subtract the mean and divide by the standard deviation",
     )
+    correction: Literal["median", "mean", "mape"] = Field(
+        "median",
+        description="with `target: log1p`, what y_hat aims at: the median (what the fit gives), or "
+        "a factor learned from earlier folds for the mean or the lowest percentage errors",
+    )
     features: list[str] | None = Field(
         None,
         description="names or patterns (`calendar_*`) of the features it sees; default: all for "
@@ -90,6 +95,15 @@ class ModelUse(Use):
     window: Count | None = Field(
         None, description="only the last so many periods before a cutoff are used for fitting"
     )
+
+    @model_validator(mode="after")
+    def _correction_goes_with_log1p(self) -> ModelUse:
+        if self.correction != "median" and self.target != "log1p":
+            raise ValueError(
+                f"correction {self.correction} undoes a bias of `target: log1p`, "
+                f"which is not set: leave it out, or set the target"
+            )
+        return self
 
 
 class Columns(_Section):
@@ -277,6 +291,13 @@ class RunSpec(_Section):
     run: RunOptions = Field(default_factory=lambda: RunOptions.model_validate({}))
     write: list[WriterUse] = Field(default=[])
     expect: list[Expectation] = Field(default=[])
+
+    @property
+    def corrections(self) -> dict[str, str]:
+        """What the forecasts of models with a bias correction aim at, by name of the model."""
+        return {
+            name: use.correction for name, use in self.models.items() if use.correction != "median"
+        }
 
     @property
     def forecasts_beyond_data(self) -> bool:

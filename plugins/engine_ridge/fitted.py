@@ -14,10 +14,12 @@ import polars as pl
 
 from engine.contracts import DesignBlock, Prediction
 from engine.errors import DataError, NotFoundError
-from engine_ridge.solve import Solution
+from engine_ridge.interactions import Products
 from engine_ridge.statistics import Floats, Integers
+from engine_ridge.tables import column_names
+from engine_ridge.uncertainty import INTERVAL_ROWS, Uncertainty
 
-FORMAT = 1
+FORMAT = 2
 
 _PREDICT_ROWS = 16_384
 
@@ -26,26 +28,34 @@ _PREDICT_ROWS = 16_384
 class FittedRidge:
     """Coefficients of all series, or of each one.
 
+    products: the features of the design and the products made of them; `features` are both.
     mean: float64 (features,), taken off the features; missing values take it. indicators: int64
     (i,), features with a coefficient for being missing. groups: int64 (g,), sorted numbers of the
-    series with own coefficients, or None if all share one set (g = 1). intercepts: float64 (g,).
-    coefficients: float64 (g, features + i). learned: tables for the reader.
+    series with own coefficients, or None if all share one set (g = 1); -1 stands for every other
+    series. intercepts: float64 (g,). coefficients: float64 (g, features + i). learned: tables for
+    the reader. uncertainty: what quantiles need, or None if the model makes none.
     """
 
-    features: tuple[str, ...]
+    products: Products
     mean: Floats
     indicators: Integers
     groups: Integers | None
     intercepts: Floats
     coefficients: Floats
     learned: Mapping[str, pl.DataFrame]
+    uncertainty: Uncertainty | None = None
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Names of the features and products."""
+        return self.products.names
 
     def predict(self, block: DesignBlock) -> Prediction:
         """Forecast each row: float64 (rows,); NaN and a failure for series without a fit.
 
         A row's forecast does not depend on the other rows of the block, to the last bit.
         """
-        check_width(block, self.features)
+        block = self.products.widened(block)
         rows = block.X.shape[0]
         group, known = self._groups_of(block)
         y_hat = np.full(rows, np.nan)
@@ -60,7 +70,21 @@ class FittedRidge:
             value = total + self.intercepts[group[part]]
             y_hat[part] = np.where(known[part], value, np.nan)
         unknown = np.unique(block.series[~known])
-        return Prediction(y_hat, failures=dict.fromkeys(unknown.tolist(), "no training rows"))
+        return Prediction(
+            y_hat,
+            quantiles=self._quantiles(block, y_hat, group),
+            failures=dict.fromkeys(unknown.tolist(), "no training rows"),
+        )
+
+    def _quantiles(self, block: DesignBlock, y_hat: Floats, group: Integers) -> Floats | None:
+        if self.uncertainty is None:
+            return None
+        out = np.empty((y_hat.size, len(self.uncertainty.quantiles)))
+        for start in range(0, y_hat.size, INTERVAL_ROWS):
+            part = slice(start, start + INTERVAL_ROWS)
+            columns = self._columns(block.X[part])
+            out[part] = self.uncertainty.around(y_hat[part], columns, group[part])
+        return out
 
     def save(self, folder: Path) -> None:
         """Write `model.json`, `features.parquet`, `coefficients.parquet` and the learned tables."""
@@ -71,6 +95,8 @@ class FittedRidge:
             "local": self.groups is not None,
             "indicators": self.indicators.tolist(),
             "learned": list(self.learned),
+            "products": [list(self.products.left), list(self.products.right)],
+            "quantiles": None if self.uncertainty is None else list(self.uncertainty.quantiles),
         }
         (folder / "model.json").write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
         pl.DataFrame({"feature": self.features, "mean": self.mean}).write_parquet(
@@ -83,6 +109,8 @@ class FittedRidge:
         pl.DataFrame(fixed | own).write_parquet(folder / "coefficients.parquet")
         for name, table in self.learned.items():
             table.write_parquet(folder / f"learned_{name}.parquet")
+        if self.uncertainty is not None:
+            self.uncertainty.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> FittedRidge:
@@ -99,10 +127,13 @@ class FittedRidge:
                 hint="fit the model again with this version",
             )
         features = pl.read_parquet(folder / "features.parquet")
+        left, right = (tuple(side) for side in settings["products"])
+        own = tuple(features["feature"].to_list()[: features.height - len(left)])
+        quantiles = settings["quantiles"]
         values = pl.read_parquet(folder / "coefficients.parquet")
         groups = values["series"].to_numpy().astype(np.int64)
         return cls(
-            features=tuple(features["feature"].to_list()),
+            products=Products(own, left, right),
             mean=features["mean"].to_numpy(),
             indicators=np.array(settings["indicators"], dtype=np.int64),
             groups=groups if settings["local"] else None,
@@ -112,14 +143,16 @@ class FittedRidge:
                 name: pl.read_parquet(folder / f"learned_{name}.parquet")
                 for name in settings["learned"]
             },
+            uncertainty=(None if quantiles is None else Uncertainty.load(folder, tuple(quantiles))),
         )
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
         """`coefficients`, and `penalties` with their scores if the penalty was chosen.
 
         Global: `feature, coefficient, standardized, standard_error`, in units of the target per
-        unit or per standard deviation of the feature; errors take rows as independent. Local:
-        `feature, mean, spread, standardized_mean, standardized_spread` over the series.
+        unit or per standard deviation of the feature; errors take rows as independent. Local
+        and partial: `feature, mean, spread, standardized_mean, standardized_spread` over the
+        series. `elasticity` if asked for: see `engine_ridge.tables.elasticity_table`.
         """
         return self.learned
 
@@ -129,7 +162,10 @@ class FittedRidge:
             return np.zeros(rows, dtype=np.int64), np.ones(rows, dtype=np.bool_)
         group = np.searchsorted(self.groups, block.series)
         group = np.minimum(group, self.groups.size - 1).astype(np.int64)
-        return group, self.groups[group] == block.series
+        known = self.groups[group] == block.series
+        if self.groups[0] == -1:
+            return np.where(known, group, 0), np.ones(rows, dtype=np.bool_)
+        return group, known
 
     def _columns(self, X: npt.NDArray[np.float32]) -> Floats:
         holes = np.isnan(X)
@@ -138,53 +174,3 @@ class FittedRidge:
         if not self.indicators.size:
             return columns
         return np.hstack([columns, holes[:, self.indicators]])
-
-
-def column_names(features: tuple[str, ...], indicators: Integers) -> list[str]:
-    """Names of the coefficients: the features, then `missing(<feature>)`."""
-    return [*features, *(f"missing({features[i]})" for i in indicators)]
-
-
-def check_width(block: DesignBlock, features: tuple[str, ...]) -> None:
-    """Raise a DataError unless the block has a column for every feature."""
-    if block.X.ndim != 2 or block.X.shape[1] != len(features):
-        raise DataError(
-            f"ridge: a block of shape {block.X.shape} does not hold {len(features)} features",
-            hint="predict with the features that the model was fitted on",
-        )
-
-
-def learned_tables(
-    solution: Solution, features: tuple[str, ...], local: bool
-) -> dict[str, pl.DataFrame]:
-    """The tables that `FittedRidge.tables` describes."""
-    names = column_names(features, solution.standardization.indicators)
-    if local:
-        columns = {
-            "feature": names,
-            "mean": solution.coefficients.mean(axis=0),
-            "spread": solution.coefficients.std(axis=0),
-            "standardized_mean": solution.standardized.mean(axis=0),
-            "standardized_spread": solution.standardized.std(axis=0),
-        }
-    else:
-        columns = {
-            "feature": names,
-            "coefficient": solution.coefficients[0],
-            "standardized": solution.standardized[0],
-            "standard_error": solution.standard_errors[0],
-        }
-    tables = {
-        "coefficients": pl.DataFrame(columns).with_columns(pl.exclude("feature").fill_nan(None))
-    }
-    if solution.path is not None:
-        path = solution.path
-        tables["penalties"] = pl.DataFrame(
-            {
-                "penalty": path.penalties,
-                "score": path.scores,
-                "degrees_of_freedom": path.freedom,
-                "chosen": np.arange(path.penalties.size) == path.chosen,
-            }
-        )
-    return tables

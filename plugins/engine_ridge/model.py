@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
+import polars as pl
+
 from engine.contracts import Design
 from engine.errors import DataError
-from engine_ridge.fitted import FittedRidge, check_width, learned_tables
+from engine_ridge.fitted import FittedRidge
+from engine_ridge.interactions import matching, products_of
 from engine_ridge.params import RidgeParams
+from engine_ridge.partial import solve_partial
 from engine_ridge.solve import solve
 from engine_ridge.statistics import (
     FEATURES,
@@ -17,19 +22,23 @@ from engine_ridge.statistics import (
     block_statistics,
     merge_all,
 )
+from engine_ridge.tables import elasticity_table, learned_tables
+from engine_ridge.uncertainty import Uncertainty
 
 _LOCAL_BYTES = 4 << 30
 
 
 class Ridge:
-    """Ridge regression in closed form (Hoerl & Kennard 1970), global or one fit per series."""
+    """Ridge regression in closed form (Hoerl & Kennard 1970): global, per series, or between."""
 
     def __init__(self, params: RidgeParams) -> None:
         self.params = params
 
     def fit(self, design: Design) -> FittedRidge:
         """Fit on the design; DataError without features or rows, or with infinite values."""
-        return self.solve(design.features, self.statistics(design))
+        return self.solve(
+            design.features, self.statistics(design), design.series["unique_id"], design.quantiles
+        )
 
     def statistics(self, design: Design) -> Statistics:
         """Sufficient statistics of all rows of a design, in one pass over its blocks.
@@ -46,18 +55,42 @@ class Ridge:
             )
         return statistics
 
-    def solve(self, features: tuple[str, ...], statistics: Statistics) -> FittedRidge:
-        """Coefficients from the statistics of all rows."""
-        solution = solve(statistics, self.params.penalty, self.params.missing_indicator)
-        local = self.params.scope == "local"
+    def solve(
+        self,
+        features: tuple[str, ...],
+        statistics: Statistics,
+        ids: pl.Series | None = None,
+        quantiles: tuple[float, ...] = (),
+    ) -> FittedRidge:
+        """Coefficients from the statistics of all rows.
+
+        features: of the design, without products. ids: names of the series, for tables.
+        """
+        params = self.params
+        products = products_of(features, params.interactions)
+        names = products.names
+        intervals = params.intervals and bool(quantiles)
+        if params.scope == "partial":
+            found = {j for p in params.vary or ("*",) for j in matching(names, p, "vary")}
+            varying = np.array(sorted(found), dtype=np.int64)
+            solution = solve_partial(
+                statistics, params.penalty, params.missing_indicator, varying, intervals
+            )
+        else:
+            solution = solve(statistics, params.penalty, params.missing_indicator, intervals)
+        whole = params.scope == "global"
+        learned = learned_tables(solution, names, whole)
+        if params.elasticity:
+            learned["elasticity"] = elasticity_table(solution, names, params.elasticity, ids, whole)
         return FittedRidge(
-            features=features,
+            products=products,
             mean=solution.standardization.mean,
             indicators=solution.standardization.indicators,
-            groups=statistics.groups if local else None,
+            groups=None if whole else solution.groups,
             intercepts=solution.intercepts,
             coefficients=solution.coefficients,
-            learned=learned_tables(solution, features, local),
+            learned=learned,
+            uncertainty=Uncertainty.of(solution, quantiles) if intervals else None,
         )
 
     @staticmethod
@@ -66,21 +99,28 @@ class Ridge:
         return FittedRidge.load(folder)
 
     def _of_blocks(self, design: Design) -> Iterator[Statistics]:
+        params = self.params
+        products = products_of(design.features, params.interactions)
+        weight = None
+        if params.weight is not None:
+            weight = matching(products.names, params.weight, "weight")[0]
         basis: Basis | None = None
         rows = 0
-        for number, block in enumerate(design.blocks(), start=1):
-            check_width(block, design.features)
+        for number, narrow in enumerate(design.blocks(), start=1):
+            block = products.widened(narrow)
             if not block.y.size:
                 continue
-            basis = basis or Basis.of(design.features, block)
-            yield block_statistics(block, basis, self.params.decay, self.params.scope == "local")
+            basis = basis or Basis.of(products.names, block)
+            by_series = params.scope != "global"
+            yield block_statistics(block, basis, params.decay, by_series, weight)
             rows += block.y.size
             design.report("block", {"block": number, "rows": rows})
 
     def _check_size(self, design: Design) -> None:
-        count, limit = len(design.features), self.params.max_features
-        if not count:
+        if not design.features:
             raise DataError("ridge: the design has no features", hint="add features to the spec")
+        products = products_of(design.features, self.params.interactions)
+        count, limit = len(products.names), self.params.max_features
         if count > limit:
             raise DataError(
                 f"ridge: the design has {count} features, more than max_features: {limit}",
@@ -88,9 +128,9 @@ class Ridge:
             )
         # The sums, a copy of them while they are merged, and the eigenvectors.
         needed = 3 * 8 * design.series.height * (FEATURES + count) ** 2
-        if self.params.scope == "local" and needed > _LOCAL_BYTES:
+        if self.params.scope != "global" and needed > _LOCAL_BYTES:
             raise DataError(
-                f"ridge: scope local with {design.series.height} series and {count} features "
+                f"ridge: scope {self.params.scope} with {design.series.height} series and {count} features "
                 f"needs about {needed / 2**30:.1f} GiB, more than {_LOCAL_BYTES >> 30} GiB",
                 hint="use scope: global, fewer features or fewer series",
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from engine.components import Params
 
@@ -24,10 +24,35 @@ class RidgeParams(Params):
         "rows (scikit-learn's alpha, on standardized features); 0 is least squares; auto chooses "
         "it by generalized cross-validation.",
     )
-    scope: Literal["global", "local"] = Field(
+    scope: Literal["global", "local", "partial"] = Field(
         default="global",
         description="global: one set of coefficients for all series; local: own coefficients for "
-        "each series, on features standardized over all series.",
+        "each series, on features standardized over all series; partial: own coefficients, pulled "
+        "to the global ones as far as series are alike.",
+    )
+    vary: tuple[str, ...] | None = Field(
+        default=None,
+        description="With scope partial: names or patterns of the features whose coefficients "
+        "differ between series; the others are global, the level always differs. Default: all.",
+    )
+    interactions: tuple[str, ...] = Field(
+        default=(),
+        description="Products of features as further features: `promo_price_log x static_brand_*`.",
+    )
+    weight: str | None = Field(
+        default=None,
+        description="A feature that rows are weighted by, such as a static size; a row where it is "
+        "missing or 0 is left out.",
+    )
+    elasticity: tuple[str, ...] = Field(
+        default=(),
+        description="Names or patterns of the features whose coefficients are written with "
+        "standard errors to the table `elasticity`, in units of the transformed target.",
+    )
+    intervals: bool = Field(
+        default=False,
+        description="Quantiles from the posterior, with normal errors, instead of the engine's "
+        "calibration.",
     )
     decay: float | None = Field(
         default=None,
@@ -50,5 +75,11 @@ class RidgeParams(Params):
         ge=1,
         le=10_000,
         description="Refuse a design with more features than this: memory grows with the square "
-        "(and with the number of series if scope is local).",
+        "(and with the number of series if scope is local or partial).",
     )
+
+    @model_validator(mode="after")
+    def _vary_goes_with_partial(self) -> RidgeParams:
+        if self.vary is not None and self.scope != "partial":
+            raise ValueError("vary goes with scope: partial; leave it out, or set the scope")
+        return self

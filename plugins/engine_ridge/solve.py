@@ -100,26 +100,36 @@ class PenaltyPath:
 class Solution:
     """Coefficients of g groups on p columns.
 
-    standardized, coefficients: (g, p), per standard deviation and per unit of a column.
-    intercepts: (g,), for columns taken as value minus `standardization.mean`, 0 where missing.
-    standard_errors: (g, p) of `coefficients`, NaN where no degrees of freedom are left.
+    groups: int64 (g,), numbers of the series, -1 for any without rows. standardized, coefficients:
+    (g, p), per standard deviation and per unit of a column. intercepts: (g,), for columns taken as
+    value minus `standardization.mean`, 0 where missing. standard_errors: (g, p) of `coefficients`,
+    NaN where no degrees of freedom are left. noise: (g,), variance of a row around its expectation.
+    covariance: (g, 1 + p, 1 + p), posterior of the level and the standardized coefficients, if
+    asked for.
     """
 
     standardization: Standardization
     penalty: float
     path: PenaltyPath | None
+    groups: Integers
     intercepts: Floats
     coefficients: Floats
     standardized: Floats
     standard_errors: Floats
+    noise: Floats
+    covariance: Floats | None
 
 
 def solve(
-    statistics: Statistics, penalty: float | Literal["auto"], missing_indicator: float | None
+    statistics: Statistics,
+    penalty: float | Literal["auto"],
+    missing_indicator: float | None,
+    covariances: bool = False,
 ) -> Solution:
     """Ridge coefficients of every group.
 
     missing_indicator: share of missing rows above which a feature gets an indicator column.
+    covariances: also the posterior's, which are as large as the sums.
     """
     standardization = standardize(statistics, missing_indicator)
     spectrum = decompose(statistics, standardization)
@@ -135,14 +145,18 @@ def solve(
     coefficients = standardized / standardization.scale
     # Columns are used as Z and M, not centered: their centers go into the intercept.
     intercepts = intercepts - coefficients @ standardization.center
+    noise = _noise(spectrum, penalty)
     return Solution(
         standardization,
         penalty,
         path,
+        statistics.groups,
         intercepts + standardization.y_mean,
         coefficients,
         standardized,
-        _standard_errors(spectrum, penalty, denominator) / standardization.scale,
+        _standard_errors(spectrum, noise, denominator) / standardization.scale,
+        noise * spectrum.rows / spectrum.weight,
+        _posterior(spectrum, penalty, noise) if covariances else None,
     )
 
 
@@ -242,14 +256,36 @@ def cross_validate(spectrum: Spectrum) -> PenaltyPath:
     return PenaltyPath(penalties, scores, freedom, chosen)
 
 
-def _standard_errors(spectrum: Spectrum, penalty: float, denominator: Floats) -> Floats:
+def _noise(spectrum: Spectrum, penalty: float) -> Floats:
+    """Variance of a row of weight 1, RSS / (n - df): (g,), NaN without degrees of freedom."""
+    left = spectrum.rows - spectrum.freedom(penalty)
+    return spectrum.residual_squares(penalty) / np.where(left > 1e-9, left, np.nan)
+
+
+def _standard_errors(spectrum: Spectrum, noise: Floats, denominator: Floats) -> Floats:
     """Of the standardized coefficients: (g, p).
 
-    Square root of the diagonal of s^2 (X'X + k I)^-1 X'X (X'X + k I)^-1 with s^2 = RSS / (n - df)
+    Square root of the diagonal of s^2 (X'X + k I)^-1 X'X (X'X + k I)^-1 with s^2 the noise
     (Hoerl & Kennard 1970): sampling spread around the shrunken value, rows taken as independent.
     """
-    left = spectrum.rows - spectrum.freedom(penalty)
-    noise = spectrum.residual_squares(penalty) / np.where(left > 1e-9, left, np.nan)
     spread = noise[:, None] * spectrum.values / denominator**2
     variance: Floats = np.einsum("gij,gj->gi", spectrum.vectors**2, spread)
     return np.sqrt(variance)
+
+
+def _posterior(spectrum: Spectrum, penalty: float, noise: Floats) -> Floats:
+    """Covariance of level and standardized coefficients under the prior that ridge implies.
+
+    s^2 (X'X + k I)^-1 (Bishop 2006, Pattern Recognition and Machine Learning, 3.3) around a group's
+    own means, written for columns that are centered over all groups: (g, 1 + p, 1 + p).
+    """
+    bottom = spectrum.values + penalty
+    spread = np.where(bottom > 0, noise[:, None] / np.where(bottom > 0, bottom, 1.0), 0.0)
+    slopes = (spectrum.vectors * spread[:, None, :]) @ spectrum.vectors.swapaxes(1, 2)
+    moved = np.einsum("gij,gj->gi", slopes, spectrum.means)
+    groups, width = spectrum.values.shape
+    out = np.zeros((groups, 1 + width, 1 + width))
+    out[:, 1:, 1:] = slopes
+    out[:, 0, 1:] = out[:, 1:, 0] = -moved
+    out[:, 0, 0] = noise / spectrum.weight + (moved * spectrum.means).sum(axis=1)
+    return out

@@ -89,11 +89,16 @@ class Statistics:
 
 
 def block_statistics(
-    block: DesignBlock, basis: Basis, half_life: float | None, by_series: bool
+    block: DesignBlock,
+    basis: Basis,
+    half_life: float | None,
+    by_series: bool,
+    weight_feature: int | None = None,
 ) -> Statistics:
     """Statistics of the rows of one block; DataError where a feature or target is infinite.
 
-    half_life: periods after which a row weighs half; None for equal weights.
+    half_life: periods after which a row weighs half; None for equal weights. weight_feature: number
+    of the feature that rows are weighted by as well; missing is 0, negative a DataError.
     """
     if by_series and (np.diff(block.series) < 0).any():
         block = _sorted_by_series(block)
@@ -104,14 +109,15 @@ def block_statistics(
     width = FEATURES + len(basis.features) + missing.size
     gram = np.zeros((edges.size - 1, width, width))
     squares = np.zeros(edges.size - 1)
-    root = np.ones(rows) if half_life is None else np.exp2(block.age / (-2.0 * half_life))
-    weight = root * root
+    weight = _weights(block, basis, half_life, weight_feature)
+    weighted = half_life is not None or weight_feature is not None
+    root = np.sqrt(weight)
     columns = np.empty((min(rows, _CHUNK_ROWS), width))
     for start in range(0, rows, _CHUNK_ROWS):
         stop = min(start + _CHUNK_ROWS, rows)
         chunk = columns[: stop - start]
         _fill(chunk, block, basis, missing, slice(start, stop))
-        if half_life is not None:
+        if weighted:
             chunk *= root[start:stop, None]
         first = int(np.searchsorted(edges, start, side="right")) - 1
         last = int(np.searchsorted(edges, stop, side="left"))
@@ -126,6 +132,22 @@ def block_statistics(
         raise _not_finite(block, basis)
     groups = block.series[edges[:-1]] if by_series else np.zeros(1)
     return Statistics(basis, missing, groups.astype(np.int64), gram, squares)
+
+
+def _weights(
+    block: DesignBlock, basis: Basis, half_life: float | None, feature: int | None
+) -> Floats:
+    weight = np.ones(block.y.size) if half_life is None else np.exp2(block.age / -half_life)
+    if feature is None:
+        return weight
+    own = np.nan_to_num(block.X[:, feature].astype(np.float64), nan=0.0, posinf=np.inf)
+    if not ((own >= 0) & np.isfinite(own)).all():
+        count = np.count_nonzero(~((own >= 0) & np.isfinite(own)))
+        raise DataError(
+            f"ridge: weight {basis.features[feature]!r} is negative or infinite in {count} rows",
+            hint="weigh by a feature that is never below 0, such as a static size or a flag",
+        )
+    return weight * own
 
 
 def merge(left: Statistics, right: Statistics) -> Statistics:
