@@ -193,7 +193,8 @@ class DesignBlock:
     """Rows of a design matrix.
 
     X: float32 (rows, features), NaN where a feature is missing. y: float64 (rows,), never NaN in
-    training, empty when predicting. series: int32 (rows,) number of the series. step: int16 (rows,)
+    training, empty when predicting. series: int32 (rows,) number of the series in training, -1
+    for one that was not there (a model that is not refitted). step: int16 (rows,)
     periods between the cutoff and the target. age: int32 (rows,) periods between the target and the
     newest target of the design.
     """

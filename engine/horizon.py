@@ -71,7 +71,8 @@ class TabularModel:
             train.report("bucket", {"bucket": number + 1, "of": len(ranges)})
             design = self._design(train, shards, first, last)
             fitted.append(self.model.fit(design))
-        return FittedTabular(fitted, ranges, self.plan, self.buckets is None, train.quantiles)
+        ids = tuple(train.panel.ids)
+        return FittedTabular(fitted, ranges, self.plan, self.buckets is None, train.quantiles, ids)
 
     def _design(self, train: Training, shards: _ShardValues, first: int, last: int) -> Design:
         def blocks() -> Iterator[DesignBlock]:
@@ -201,10 +202,18 @@ class FittedTabular:
     plan: FeaturePlan
     recursive: bool
     quantiles: tuple[float, ...]
+    ids: tuple[str, ...]
 
     def predict(self, history: Panel, future: Future) -> Prediction:
         """All steps of all series, shapes (n_series, gap + horizon[, quantile])."""
         return self._recursive(history, future) if self.recursive else self._direct(history, future)
+
+    def _trained_as(self, panel: Panel) -> npt.NDArray[np.int32]:
+        """The number that each series had in training, -1 for those that were not there."""
+        if tuple(panel.ids) == self.ids:
+            return np.arange(panel.n_series, dtype=np.int32)
+        number = {unique_id: i for i, unique_id in enumerate(self.ids)}
+        return np.array([number.get(u, -1) for u in panel.ids], dtype=np.int32)
 
     def _direct(self, history: Panel, future: Future) -> Prediction:
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
@@ -262,7 +271,7 @@ class FittedTabular:
         return DesignBlock(
             X=X,
             y=np.empty(0),
-            series=index,
+            series=self._trained_as(tail),
             step=np.full(n, step, dtype=np.int16),
             age=np.zeros(n, dtype=np.int32),
         )
@@ -276,8 +285,13 @@ class FittedTabular:
         folder.mkdir(parents=True, exist_ok=True)
         for number, model in enumerate(self.fitted):
             model.save(folder / f"part-{number}")
-        meta = {"ranges": [list(r) for r in self.ranges], "recursive": self.recursive,
-                "features": self.plan.names, "quantiles": list(self.quantiles)}  # fmt: skip
+        meta = {
+            "ranges": [list(r) for r in self.ranges],
+            "recursive": self.recursive,
+            "features": self.plan.names,
+            "quantiles": list(self.quantiles),
+            "series": list(self.ids),
+        }
         (folder / "horizon.json").write_text(json.dumps(meta, indent=1))
 
     @classmethod
@@ -287,7 +301,8 @@ class FittedTabular:
         parts = [factory.load(folder / f"part-{i}") for i in range(len(meta["ranges"]))]
         ranges = [(int(a), int(b)) for a, b in meta["ranges"]]
         plan = plan.matching(meta["features"])
-        return cls(parts, ranges, plan, bool(meta["recursive"]), tuple(meta["quantiles"]))
+        quantiles, ids = tuple(meta["quantiles"]), tuple(meta["series"])
+        return cls(parts, ranges, plan, bool(meta["recursive"]), quantiles, ids)
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
         """The parts' tables, with the periods ahead that each part is for."""

@@ -242,3 +242,15 @@ def test_default_buckets_increase_and_end_in_the_horizon(horizon: int):
     assert buckets[-1] == horizon
     assert buckets == sorted(set(buckets))
     assert buckets[0] >= 1
+
+
+def test_series_keep_their_training_numbers_when_others_come_or_go():
+    whole = uneven()
+    history, recorder = whole.until(whole.end), Recorder()
+    rest = whole.select(np.arange(1, whole.n_series))
+    middle = rest.until(whole.end)
+    made = fitted(history, recorder, buckets=[1])
+    made.predict(middle, future_of(rest, whole.end, 0, 1))
+    assert recorder.asked[0].series.tolist() == list(range(1, history.n_series))
+    fitted(middle, recorder, buckets=[1]).predict(history, future_of(whole, whole.end, 0, 1))
+    assert recorder.asked[1].series.tolist() == [-1, *range(history.n_series - 1)]
