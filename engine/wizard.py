@@ -291,7 +291,7 @@ def _text(path: Path, source: Mapping[str, str | Mapping[str, str]], guess: _Gue
             f", seasonal: {{period: {season}, count: 2}}" if guess.longest > 3 * season else ""
         )
         features[-1] = features[-1].replace("}}", f"}}{seasonal}}}")
-    policy = "forward_fill" if guess.incomplete else "error"
+    policy = "forward_fill" if guess.incomplete or guess.gaps else "error"
     columns = f"{{unique_id: {keys}, ds: {_quoted(guess.ds)}, y: {_quoted(guess.y)}}}"
     covariates = (
         f"future: {_list(guess.future)}, past: {_list(guess.past)}, static: {_list(guess.static)}"
