@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-from contextlib import suppress
 from pathlib import Path
 
 from engine.contracts import Results
-from engine.errors import DataError
+from engine.replace import replaced
 from engine_report import drivers, health, leaderboard, making, pictures, segments, verdict
 from engine_report.document import Document
 from engine_report.params import ReportParams
@@ -31,7 +29,9 @@ class ReportWriter:
         target = results.folder / f"report.{self.params.format}"
         if self.params.path is not None:
             target = results.base / Path(self.params.path).expanduser()
-        _put(target, render(document(run), self.params.format))
+        text = render(document(run), self.params.format)
+        with replaced(target) as file:
+            file.write(text.encode("utf-8"))
         return [target]
 
 
@@ -44,21 +44,3 @@ def document(run: Run) -> Document:
     ]
     identifier = str(run.manifest.get("id", run.results.folder.name))
     return Document(run.results.name, f"run {identifier}", verdict.sentence(run), made)
-
-
-def _put(target: Path, text: str) -> None:
-    """Put a text in a file's place in one step; after an error the old one is still there."""
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            partial.write_text(text, encoding="utf-8")
-            os.replace(partial, target)
-        finally:
-            with suppress(OSError):
-                partial.unlink(missing_ok=True)
-    except OSError as error:
-        raise DataError(
-            f"cannot write {target}: {error.strerror or error}",
-            hint="check `path:` and that its folder can be written to and has space left",
-        ) from error
