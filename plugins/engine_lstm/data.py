@@ -62,14 +62,18 @@ class Encoding:
     """What was learned from the training panel about turning panels into arrays.
 
     span: steps over which levels are averaged. season, season_terms: Fourier terms of the date.
-    categories: for each static column of categories its name and its levels (code 0 = unknown).
-    unit: usual distance of y from its level, as a share of its size. level, size: those of a
-    typical series, for one that was never observed. log_size: mean and deviation of log size.
+    log1p, robust, censored: as in the options. categories: for each static column of categories its
+    name and its levels (code 0 = unknown). unit: usual distance of y from its level, as a share of
+    its size. level, size: those of a typical series, for one that was never observed. log_size: mean
+    and deviation of log size.
     """
 
     span: int
     season: int
     season_terms: int
+    log1p: bool
+    robust: bool
+    censored: str | None
     future: Columns
     past: Columns
     numbers: Columns
@@ -102,9 +106,22 @@ class Arrays:
 
 
 def learn_encoding(
-    panel: Panel, *, span: int, season: int, season_terms: int, static_keys: bool
+    panel: Panel,
+    *,
+    span: int,
+    season: int,
+    season_terms: int,
+    static_keys: bool,
+    log1p: bool = False,
+    robust: bool = False,
+    censored: str | None = None,
 ) -> Encoding:
     """Training statistics of a panel; a DataError if it holds no observed y."""
+    if censored is not None and censored not in panel.numeric(panel.roles.past):
+        raise DataError(
+            f"lstm: censored is {censored!r}, which is no numeric past covariate that it is given",
+            hint=f"one of: {', '.join(panel.numeric(panel.roles.past)) or 'there are none'}",
+        )
     roles = panel.roles
     future, past = panel.numeric(roles.future), panel.numeric(roles.past)
     numbers = panel.numeric(roles.static)
@@ -115,6 +132,9 @@ def learn_encoding(
         span=span,
         season=season,
         season_terms=min(season_terms, season // 2),
+        log1p=log1p,
+        robust=robust,
+        censored=censored,
         future=Columns.of(future, _table(panel.frame, future)),
         past=Columns.of(past, _table(panel.frame, past)),
         numbers=Columns.of(numbers, _table(panel.series, numbers)),
@@ -123,8 +143,25 @@ def learn_encoding(
     return _with_units(plain, panel)
 
 
-def _with_units(plain: Encoding, panel: Panel) -> Encoding:
+def _targets(panel: Panel, encoding: Encoding) -> Float32:
+    """y (series, time) in the space of the network, NaN where it is missing or censored."""
     y = panel.dense(["y"])[..., 0]
+    if encoding.censored is not None:
+        hidden = panel.dense([encoding.censored])[..., 0] > 0
+        y = np.where(hidden, np.float32(np.nan), y)
+    if not encoding.log1p:
+        return y
+    negative = int((y < 0).sum())
+    if negative:
+        raise DataError(
+            f"lstm: log1p needs y >= 0, but {negative} values are negative",
+            hint="set log1p to false, or clean the target",
+        )
+    return np.log1p(y)
+
+
+def _with_units(plain: Encoding, panel: Panel) -> Encoding:
+    y = _targets(panel, plain)
     seen = ~np.isnan(y)
     if not seen.any():
         raise DataError(
@@ -150,7 +187,7 @@ def _with_units(plain: Encoding, panel: Panel) -> Encoding:
 
 def encode(panel: Panel, encoding: Encoding) -> Arrays:
     """Arrays of a history; the panel is left as it is."""
-    y = panel.dense(["y"])[..., 0]
+    y = _targets(panel, encoding)
     seen = ~np.isnan(y)
     first = (y.shape[1] - panel.lengths).astype(np.int32)
     began = np.arange(y.shape[1]) >= first[:, None]
@@ -200,18 +237,31 @@ def _known(values: Float32, ordinals: npt.NDArray[np.int64], encoding: Encoding)
 
 
 def _levels_over_time(y: Float32, encoding: Encoding) -> tuple[Float32, Float32]:
-    """Mean and mean absolute value of y so far, newer values counting more, as (series, time).
+    """Level and size of y so far, as (series, time): means of y and |y|, newer values counting more.
 
     Exponential averages over the observed values, corrected for their short beginning as in Adam
-    (Kingma & Ba 2015); before a series' first value those of a typical series.
+    (Kingma & Ba 2015), or with `robust` medians of the last `span` steps; before a series' first
+    value those of a typical series.
     """
     seen = ~np.isnan(y)
     values = np.nan_to_num(y)
     known = np.logical_or.accumulate(seen, axis=1)
     both = _running_mean(np.stack([values, np.abs(values)], axis=-1), seen, encoding.span)
+    if encoding.robust:
+        middle = _running_median(y, encoding.span)
+        high = _running_median(np.abs(y), encoding.span)
+        # Where more than half is zero the median size says nothing.
+        both = np.stack([middle, np.where(high > 0, high, both[..., 1])], axis=-1)
     level = np.where(known, both[..., 0], np.float32(encoding.level))
     size = np.where(known, both[..., 1], np.float32(encoding.size))
     return level, size
+
+
+def _running_median(y: Float32, span: int) -> Float32:
+    """Median (series, time) of the observed values of the last `span` steps; 0 without any."""
+    table = pl.DataFrame(y.T).fill_nan(None)
+    medians = table.select(pl.all().rolling_median(span, min_samples=1).forward_fill())
+    return medians.fill_null(0.0).to_numpy().T.astype(np.float32)
 
 
 def _running_mean(values: Float32, seen: npt.NDArray[np.bool_], span: int) -> Float32:

@@ -19,14 +19,29 @@ from engine.contracts import Prediction, Training
 from engine.data.panel import Future, Panel
 from engine.errors import DataError
 from engine_lstm import training
-from engine_lstm.data import Encoding, encode, encode_future, encoding_from_json, learn_encoding
+from engine_lstm.checkpoint import Keeper, fingerprint
+from engine_lstm.course import Course, held_out
+from engine_lstm.data import (
+    Arrays,
+    Encoding,
+    encode,
+    encode_future,
+    encoding_from_json,
+    learn_encoding,
+)
+from engine_lstm.heads import center, free_outputs, quantiles_of
 from engine_lstm.network import NetworkShape
 from engine_lstm.params import LstmParams
-from engine_lstm.sampling import SERIES_MULTIPLE, Bounds, StretchSize, to_device
-from engine_lstm.training import Inputs, Plan, Schedule, Trained, Weights
+from engine_lstm.sampling import SERIES_MULTIPLE, StretchSize
+from engine_lstm.schedule import Schedule
+from engine_lstm.training import Inputs, Plan, Trained, Weights
 
-_FORMAT = 1
+Floats = npt.NDArray[Any]
+
+_FORMAT = 2
 _CHUNK = 4096
+_MOST_LOG = 700.0  # the exponential of more is no number
+_HEAVIEST = 30.0  # times the mean; one giant would else be all that is learned
 _FEWEST_BATCHES, _MOST_BATCHES = 25, 400
 
 
@@ -42,13 +57,15 @@ class Lstm:
     def fit(self, train: Training) -> FittedLstm:
         """Fit on the panel; a DataError if no series is long enough to learn from."""
         params, panel = self.params, train.panel
-        steps = train.gap + train.horizon
         encoding = learn_encoding(
             panel,
             span=params.context,
             season=max(train.season, 1),
             season_terms=params.season_terms,
             static_keys=params.static_keys,
+            log1p=params.log1p,
+            robust=params.scaling == "robust",
+            censored=params.censored,
         )
         arrays = encode(panel, encoding)
         if not (arrays.seen.sum(axis=1) > 1).any():
@@ -56,23 +73,19 @@ class Lstm:
                 f"lstm: none of the {panel.n_series} series has two observed values of y",
                 hint="begin the backtest later, or use a model that needs no training",
             )
-        data = to_device(arrays, params.context, steps)
-        last = data.y.shape[1] - steps - 1
         plan = self._plan(train, encoding)
-        asked = train.horizon if params.validation is None else params.validation
-        held = _held_out(arrays.seen, steps, min(asked, plan.size.origins))
+        course = self._course(train, plan, arrays)
         schedule = self._schedule(int(arrays.seen.sum()), plan.size)
-        everything = _bounds(0, last - 1, last)
-        learn, check = everything, None
-        if held:
-            first = last - steps - held + 1
-            learn, check = _bounds(0, first - 1, first), _bounds(first, last - steps, last)
+        keeper = self._keeper(train, plan, schedule, arrays)
         follow = {"seed": train.seed, "patience": params.patience, "report": train.report}
-        trained = training.train(plan, schedule, data, learn, check, **follow)
+        checked, everything = course.lessons()
+        trained = training.train(plan, schedule, checked, keeper=keeper, **follow)
         curve = _curve(trained)
-        if held and params.refit_all:
-            again = replace(schedule, epochs=trained.best_epoch)
-            trained = training.train(plan, again, data, everything, None, **follow)
+        if course.held and params.refit_all:
+            again = replace(schedule, epochs=round(float(np.mean(trained.best_epochs))))
+            trained = training.train(plan, again, everything, **follow)
+        if keeper is not None:
+            keeper.done()
         return FittedLstm(
             plan.network, encoding, params.context, train.quantiles, trained.weights, curve
         )
@@ -83,22 +96,51 @@ class Lstm:
         widths = tuple(params.embedding or _width(count) for count in levels)
         origins = params.context - (params.warm_up or params.context // 2)
         network = NetworkShape(
-            hidden=params.hidden,
-            layers=params.layers,
+            cell=params.cell,
+            hidden=params.sizes,
+            norm=params.norm,
+            residual=params.residual,
             decoder_hidden=params.decoder_hidden,
             dropout=params.dropout,
             steps=train.gap + train.horizon,
+            head=params.head,
             quantiles=tuple(sorted({*train.quantiles, 0.5})),
-            has_point=params.loss != "quantile",
+            has_point=params.loss is not None,
             levels=levels,
             embeddings=widths,
+            precision=params.precision,
         )
         return Plan(
             network=network,
             size=StretchSize(params.context, origins, network.steps),
             loss=params.loss,
+            log1p=params.log1p,
             batch=params.batch,
+            members=params.ensemble,
         )
+
+    def _course(self, train: Training, plan: Plan, arrays: Arrays) -> Course:
+        params = self.params
+        asked = train.horizon if params.validation is None else params.validation
+        return Course(
+            arrays=arrays,
+            importance=_importance(train.panel, params.weight),
+            size=plan.size,
+            held=held_out(arrays.seen, plan.size.steps, min(asked, plan.size.origins)),
+            fading=0.0 if params.decay is None else float(np.log(0.5)) / params.decay,
+            at_once=params.device_series,
+            seed=train.seed,
+        )
+
+    def _keeper(
+        self, train: Training, plan: Plan, schedule: Schedule, arrays: Arrays
+    ) -> Keeper | None:
+        asked = self.params.checkpoint
+        if asked is None:
+            return None
+        data = (arrays.own, arrays.known, arrays.y, arrays.seen, arrays.numbers, arrays.codes)
+        name = fingerprint((plan, schedule, self.params, train.seed), data)
+        return Keeper(asked.folder / f"lstm-{name}.safetensors", asked.every)
 
     def _schedule(self, observed: int, size: StretchSize) -> Schedule:
         """Epochs that use every observation about once as a cutoff, within limits."""
@@ -111,6 +153,7 @@ class Lstm:
             learning_rate=params.learning_rate,
             weight_decay=params.weight_decay,
             clip=params.clip,
+            average=params.average,
         )
 
     @staticmethod
@@ -148,16 +191,29 @@ class FittedLstm:
         ahead = encode_future(future, history.end, self.encoding)
         own = _last_dates(arrays.own, self.context)
         known = np.concatenate([_last_dates(arrays.known, self.context), ahead], axis=1)
-        outputs = self._outputs(Inputs(own, known, arrays.numbers, arrays.codes))
-        level = arrays.level[:, -1, None].astype(np.float64)
-        scale = arrays.scale[:, -1, None].astype(np.float64)
-        levels = self.shape.quantiles
-        y_hat = outputs[..., -1 if self.shape.has_point else levels.index(0.5)]
-        chosen = outputs[..., [levels.index(q) for q in self.quantiles]]
-        quantiles = level[..., None] + scale[..., None] * chosen if self.quantiles else None
-        return Prediction(level + scale * y_hat, quantiles)
+        level, scale = arrays.level[:, -1], arrays.scale[:, -1]
+        inputs = Inputs(own, known, arrays.numbers, arrays.codes, level, scale)
+        return self._prediction(self._outputs(inputs), level[:, None], scale[:, None])
 
-    def _outputs(self, inputs: Inputs) -> npt.NDArray[np.float32]:
+    def _prediction(self, outputs: Floats, level: Floats, scale: Floats) -> Prediction:
+        """Means over the members of what each forecasts, (members, series, steps, n)."""
+        shape, head = self.shape, self.shape.head
+        meaning = outputs[..., : free_outputs(head, shape.quantiles)]
+        if shape.has_point:
+            y_hat = level + scale * outputs[..., -1]
+        else:
+            y_hat = center(head, meaning, level, scale, shape.quantiles.index(0.5))
+        y_hat = y_hat.mean(axis=0)
+        quantiles = None
+        if self.quantiles:
+            every = quantiles_of(head, meaning, level, scale, shape.quantiles).mean(axis=0)
+            quantiles = every[..., [shape.quantiles.index(q) for q in self.quantiles]]
+        if self.encoding.log1p:
+            y_hat = np.expm1(np.minimum(y_hat, _MOST_LOG))
+            quantiles = None if quantiles is None else np.expm1(np.minimum(quantiles, _MOST_LOG))
+        return Prediction(y_hat, quantiles)
+
+    def _outputs(self, inputs: Inputs) -> Floats:
         """Outputs of `training.forecast` in chunks of one padded size, so that one compilation serves."""
         n_series = inputs.own.shape[0]
         size = min(-(-n_series // SERIES_MULTIPLE) * SERIES_MULTIPLE, _CHUNK)
@@ -166,8 +222,8 @@ class FittedLstm:
             count = min(size, n_series - begin)
             chunk = Inputs(*(_padded(a[begin : begin + count], size) for a in inputs))
             outputs = training.forecast(self.shape, self.weights, chunk)
-            parts.append(np.asarray(outputs)[:count])
-        return np.concatenate(parts)
+            parts.append(np.asarray(outputs, np.float64)[:, :count])
+        return np.concatenate(parts, axis=1)
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
         """`learning_curve`: epoch, train_loss, validation_loss (null without validation)."""
@@ -212,20 +268,23 @@ class FittedLstm:
         )
 
 
-def _held_out(seen: npt.NDArray[np.bool_], steps: int, asked: int) -> int:
-    """Cutoffs kept for validation: fewer, or none, if less than half of the dates would be left.
-
-    None as well if nothing was observed after them to choose an epoch by, or before to learn from.
-    """
-    time = seen.shape[1]
-    held = max(min(asked, time // 2 - steps), 0)
-    first_target = time - steps - held + 1
-    enough = seen[:, first_target:].any() and seen[:, 1:first_target].any()
-    return held if enough else 0
-
-
-def _bounds(first_origin: int, last_origin: int, last_target: int) -> Bounds:
-    return Bounds(*(jnp.asarray(v, jnp.int32) for v in (first_origin, last_origin, last_target)))
+def _importance(panel: Panel, weight: str | None) -> npt.NDArray[np.float32]:
+    """What the losses of each series count, (series,), 1 on average."""
+    if weight is None:
+        return np.ones(panel.n_series, np.float32)
+    if weight == "size":
+        size = np.nanmean(np.abs(panel.dense(["y"])[..., 0]), axis=1)
+    elif weight in panel.numeric(panel.roles.static):
+        size = panel.series[weight].cast(pl.Float32).to_numpy()
+    else:
+        raise DataError(
+            f"lstm: weight is {weight!r}, which is no numeric static column that it is given",
+            hint="`size`, a numeric static column, or no weight",
+        )
+    size = np.clip(np.nan_to_num(size), 0, None)
+    if not size.any():
+        raise DataError(f"lstm: every series has the weight 0 by {weight!r}", hint="leave it out")
+    return np.minimum(size / size.mean(), _HEAVIEST).astype(np.float32)
 
 
 def _last_dates(values: npt.NDArray[Any], context: int) -> npt.NDArray[Any]:

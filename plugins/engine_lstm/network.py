@@ -1,4 +1,4 @@
-"""The network: LSTM encoder, additive decoder, heads whose quantiles cannot cross.
+"""The network: recurrent encoder and additive decoder.
 
 Forking sequences (Wen et al. 2017, "A Multi-Horizon Quantile Recurrent Forecaster"): one pass of
 the encoder over a stretch gives a state at every date, and each of them is a cutoff from which the
@@ -8,12 +8,16 @@ decoder forecasts all steps.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array, lax
+from jax import Array
+
+from engine_lstm.cells import CELLS, recur
+from engine_lstm.heads import free_outputs
 
 _MEMORY = 3  # dates of known covariates that bear on one target: its own and the two before it
 
@@ -25,46 +29,62 @@ class NetworkShape:
     levels: rows of the embedding of each static column; row 0 is that of unknown categories.
     """
 
-    hidden: int
-    layers: int
+    cell: str
+    hidden: tuple[int, ...]
+    norm: str
+    residual: bool
     decoder_hidden: int
     dropout: float
     steps: int
+    head: str
     quantiles: tuple[float, ...]
     has_point: bool
     levels: tuple[int, ...]
     embeddings: tuple[int, ...]
+    precision: str
+
+    @property
+    def outputs(self) -> int:
+        """Outputs for one target: those of the head, then the point where there is one."""
+        return free_outputs(self.head, self.quantiles) + self.has_point
 
 
-class LstmLayer(nn.Module):
-    """An LSTM layer (Hochreiter & Schmidhuber 1997); its input is projected outside of the loop."""
+class RecurrentLayer(nn.Module):
+    """A recurrent layer; its input is projected for all dates at once, see `cells`."""
 
+    cell: str
     hidden: int
+    norm: str
+    dtype: Any
 
     @nn.compact
     def __call__(self, inputs: Array) -> Array:
-        """(batch, time, channel) -> states (batch, time, hidden)."""
-        projected = nn.Dense(4 * self.hidden, name="input")(inputs)
-        recurrent = self.param(
-            "recurrent", _orthogonal_gates, (self.hidden, 4 * self.hidden), jnp.float32
+        """(time, batch, channel) -> states (time, batch, hidden)."""
+        cell = CELLS[self.cell]
+        width = cell.gates * self.hidden
+        projected = nn.Dense(width, name="input", dtype=self.dtype, use_bias=False)(inputs)
+        recurrent = self.param("recurrent", _orthogonal_gates, (self.hidden, width), jnp.float32)
+        bias = self.param("bias", _open_gates(cell.forget, self.hidden), (width,), jnp.float32)
+        states = recur(
+            self.cell, projected.astype(jnp.float32), recurrent.astype(self.dtype), bias
         )
+        return nn.LayerNorm(name="norm")(states) if self.norm == "layer" else states
 
-        def step(carry: tuple[Array, Array], gates: Array) -> tuple[tuple[Array, Array], Array]:
-            state, cell = carry
-            enter, forget, candidate, leave = jnp.split(gates + state @ recurrent, 4, axis=-1)
-            # A forget gate that starts open keeps gradients alive (Jozefowicz et al. 2015).
-            cell = jax.nn.sigmoid(forget + 1.0) * cell + jax.nn.sigmoid(enter) * jnp.tanh(candidate)
-            state = jax.nn.sigmoid(leave) * jnp.tanh(cell)
-            return (state, cell), state
 
-        empty = jnp.zeros((inputs.shape[0], self.hidden), inputs.dtype)
-        _, states = lax.scan(step, (empty, empty), projected.swapaxes(0, 1))
-        return states.swapaxes(0, 1)
+def _open_gates(forget: tuple[int, ...], hidden: int) -> Any:
+    """Biases of zero, and of one where a gate keeps the memory (Jozefowicz et al. 2015)."""
+
+    def initial(key: Array, shape: tuple[int], dtype: Any) -> Array:
+        del key
+        gates = jnp.arange(shape[0]) // hidden
+        return jnp.isin(gates, jnp.asarray(forget, jnp.int32)).astype(dtype)
+
+    return initial
 
 
 def _orthogonal_gates(key: Array, shape: tuple[int, int], dtype: Any) -> Array:
     square = nn.initializers.orthogonal()
-    keys = jax.random.split(key, 4)
+    keys = jax.random.split(key, shape[1] // shape[0])
     return jnp.concatenate([square(k, (shape[0], shape[0]), dtype) for k in keys], axis=1)
 
 
@@ -95,15 +115,25 @@ class Forecaster(nn.Module):
         static = self._static(numbers, codes, train)
         constant = jnp.broadcast_to(static[:, None], (*own.shape[:2], static.shape[-1]))
         seen = jnp.concatenate([own, known[:, :time], constant], axis=-1)
-        state = seen
-        for layer in range(self.shape.layers):
-            if layer:
-                state = nn.Dropout(self.shape.dropout)(state, deterministic=still)
-            above = LstmLayer(self.shape.hidden, name=f"lstm_{layer}")(state)
-            state = state + above if layer else above
-        state = nn.Dropout(self.shape.dropout, broadcast_dims=(1,))(state, deterministic=still)
-        origin = jnp.concatenate([state, seen], axis=-1)[:, first_origin:]
+        state = self._encode(seen.swapaxes(0, 1), still)[first_origin:].swapaxes(0, 1)
+        origin = jnp.concatenate([state, seen[:, first_origin:]], axis=-1)
         return self._decode(origin, known[:, first_origin + 2 - _MEMORY :], still)
+
+    def _encode(self, state: Array, still: bool) -> Array:
+        """(time, batch, channel) -> states of the last layer (time, batch, hidden).
+
+        A dropped unit is dropped on all dates of a stretch (Gal & Ghahramani 2016).
+        """
+        shape = self.shape
+        for layer, hidden in enumerate(shape.hidden):
+            recurrent = RecurrentLayer(
+                shape.cell, hidden, shape.norm, shape.precision, name=f"{shape.cell}_{layer}"
+            )
+            above = recurrent(state)
+            together = layer and shape.residual and state.shape[-1] == hidden
+            state = state + above if together else above
+            state = nn.Dropout(shape.dropout, broadcast_dims=(0,))(state, deterministic=still)
+        return state
 
     def _static(self, numbers: Array, codes: Array, train: bool) -> Array:
         """Statics as numbers (batch, n); categories are hidden at random so that 0 is learned."""
@@ -119,19 +149,20 @@ class Forecaster(nn.Module):
     def _decode(self, origin: Array, known: Array, still: bool) -> Array:
         """Origins (batch, origins, n) and the known of the dates around them -> outputs."""
         width, steps = self.shape.decoder_hidden, self.shape.steps
-        cutoff = nn.Dense(width, name="cutoff")(origin)[:, :, None]
+        dense = partial(nn.Dense, dtype=self.shape.precision)
+        cutoff = dense(width, name="cutoff")(origin)[:, :, None]
         # Linear in what is known of each date: computed once a date, then shared by all origins.
         dates = known.shape[1] - _MEMORY + 1
         recent = jnp.concatenate([known[:, i : i + dates] for i in range(_MEMORY)], axis=-1)
-        target = nn.Dense(width, use_bias=False, name="target")(recent)
+        target = dense(width, use_bias=False, name="target")(recent)
         step = nn.Embed(steps, width, name="step")(jnp.arange(steps))
         hidden = jax.nn.relu(cutoff + fork(target, origin.shape[1], steps) + step)
         # One mask for all steps of an origin: as good a regulariser and far fewer random numbers.
         drop = nn.Dropout(self.shape.dropout, broadcast_dims=(2,))
         hidden = drop(hidden, deterministic=still)
-        hidden = jax.nn.relu(nn.Dense(width, name="decoder")(hidden))
-        outputs = len(self.shape.quantiles) + self.shape.has_point
-        return nn.Dense(outputs, name="head", kernel_init=nn.initializers.normal(0.01))(hidden)
+        hidden = jax.nn.relu(dense(width, name="decoder")(hidden)).astype(jnp.float32)
+        small = nn.initializers.normal(0.01)
+        return nn.Dense(self.shape.outputs, name="head", kernel_init=small)(hidden)
 
 
 def fork(dates: Array, origins: int, steps: int) -> Array:
@@ -146,26 +177,3 @@ def fork(dates: Array, origins: int, steps: int) -> Array:
     flat = repeated.reshape(batch, origins * length, width)
     flat = jnp.pad(flat, ((0, 0), (0, origins), (0, 0)))
     return flat.reshape(batch, origins, length + 1, width)[:, :, :steps]
-
-
-def quantiles_of(outputs: Array, quantiles: tuple[float, ...]) -> Array:
-    """Ordered quantiles (..., quantile) from free outputs: the median and positive distances."""
-    middle = quantiles.index(0.5)
-    median = outputs[..., middle : middle + 1]
-    above = jnp.cumsum(jax.nn.softplus(outputs[..., middle + 1 : len(quantiles)]), axis=-1)
-    below = jnp.cumsum(jax.nn.softplus(outputs[..., :middle])[..., ::-1], axis=-1)[..., ::-1]
-    return jnp.concatenate([median - below, median, median + above], axis=-1)
-
-
-def losses(outputs: Array, target: Array, quantiles: tuple[float, ...], loss: str) -> Array:
-    """Loss of each target: pinball averaged over quantiles, plus that of the point output.
-
-    Pinball loss: Koenker & Bassett 1978. outputs: (..., outputs); target: (...).
-    """
-    error = target[..., None] - quantiles_of(outputs, quantiles)
-    level = jnp.asarray(quantiles, outputs.dtype)
-    total = jnp.maximum(level * error, (level - 1.0) * error).mean(-1)
-    if loss == "quantile":
-        return total
-    point = target - outputs[..., -1]
-    return total + (jnp.abs(point) if loss == "mae" else jnp.square(point))

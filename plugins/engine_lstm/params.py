@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from engine.components import Params
 
+Units = Annotated[int, Field(ge=1, le=2048)]
+
+
+class Checkpoint(Params):
+    """Where the state of training is kept, so that a killed fit goes on where it was."""
+
+    folder: Path = Field(description="folder of the checkpoints; one file a fit, removed at its end")
+    every: int = Field(1, ge=1, description="epochs between two checkpoints")
+
 
 class LstmParams(Params):
     """Size of the network, length of its memory and how it is trained."""
 
-    hidden: int = Field(64, ge=1, le=2048, description="units of each LSTM layer")
-    layers: int = Field(1, ge=1, le=8, description="LSTM layers on top of each other")
-    decoder_hidden: int = Field(
-        64, ge=1, le=2048, description="units of the decoder that turns a state into forecasts"
+    cell: Literal["lstm", "gru", "rnn"] = Field("lstm", description="the recurrent cell")
+    hidden: Units | tuple[Units, ...] = Field(
+        64, description="units of each recurrent layer; a list gives the layers different sizes"
+    )
+    layers: int = Field(
+        1, ge=1, le=8, description="recurrent layers on top of each other, if hidden is one number"
+    )
+    norm: Literal["none", "layer"] = Field(
+        "none", description="layer normalises the states of each recurrent layer"
+    )
+    residual: bool = Field(
+        True, description="add the input of a layer to its states where both have one size"
+    )
+    decoder_hidden: Units = Field(
+        64, description="units of the decoder that turns a state into forecasts"
     )
     context: int = Field(
         60, ge=2, le=4096, description="steps of history that the encoder reads before a cutoff"
@@ -40,10 +61,37 @@ class LstmParams(Params):
     season_terms: int = Field(
         3, ge=0, le=50, description="sine and cosine pairs of the usual season given to the network"
     )
-    loss: Literal["quantile", "mae", "mse"] = Field(
+    log1p: bool = Field(
+        False,
+        description="work on log1p(y), as `target: log1p` does, but let losses know of the units",
+    )
+    scaling: Literal["mean", "robust"] = Field(
+        "mean",
+        description="level and size of a series at each cutoff: exponential means, or medians over "
+        "`context` steps",
+    )
+    censored: str | None = Field(
+        None,
+        description="a past covariate that is positive where y says too little of demand (a stockout): "
+        "such rows are no targets and do not move the level",
+    )
+    head: Literal["quantile", "gaussian", "student_t", "negative_binomial"] = Field(
         "quantile",
-        description="what y_hat is: the median of the quantile head, or an output of its own "
-        "trained on the absolute or the squared error",
+        description="what is said of a target: its quantiles, or the parameters of a distribution "
+        "(negative_binomial: of counts)",
+    )
+    loss: Literal["mae", "mse", "huber", "mape"] | None = Field(
+        None,
+        description="y_hat is an output of its own, trained on this error; null takes the median of "
+        "the head (the mean of counts)",
+    )
+    weight: str | None = Field(
+        None,
+        description="`size` lets series count by their mean demand, as they do in WAPE; or a static "
+        "column of weights; null: every target counts the same in its series' scale",
+    )
+    decay: float | None = Field(
+        None, gt=0.0, description="half-life of a target's weight in steps before the newest target"
     )
     epochs: int = Field(20, ge=1, le=10_000, description="passes over the data, at most")
     batch: int = Field(64, ge=1, le=65_536, description="stretches of series in a training step")
@@ -55,6 +103,12 @@ class LstmParams(Params):
     )
     weight_decay: float = Field(1e-4, ge=0.0, le=1.0, description="decay of the weights in AdamW")
     clip: float = Field(1.0, gt=0.0, description="largest norm of a gradient")
+    average: float = Field(
+        0.0, ge=0.0, lt=1.0, description="decay of the running mean of weights that forecasts; 0: none"
+    )
+    ensemble: int = Field(
+        1, ge=1, le=64, description="networks trained at once from other seeds; forecasts are averaged"
+    )
     patience: int = Field(
         5, ge=1, description="epochs without a better validation loss after which training stops"
     )
@@ -66,12 +120,34 @@ class LstmParams(Params):
     refit_all: bool = Field(
         False, description="train again on all targets, for as many epochs as were best"
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="type of the factors of matrix products; sums are float32"
+    )
+    device_series: int | None = Field(
+        None,
+        ge=64,
+        description="series on the device at once, another sample in each epoch; null: all",
+    )
+    checkpoint: Checkpoint | None = Field(
+        None, description="keep the state of training, to go on after a killed run"
+    )
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Units of each recurrent layer."""
+        return (self.hidden,) * self.layers if isinstance(self.hidden, int) else self.hidden
 
     @model_validator(mode="after")
-    def _warm_up_fits(self) -> LstmParams:
+    def _fits(self) -> LstmParams:
         if self.warm_up is not None and self.warm_up >= self.context:
             raise ValueError(
                 f"warm_up ({self.warm_up}) must be smaller than context ({self.context}); "
                 "the steps between them are the cutoffs trained at once"
             )
+        if not isinstance(self.hidden, int) and self.layers != 1:
+            raise ValueError("layers goes with one number of hidden units; leave it out")
+        if not self.sizes:
+            raise ValueError("hidden needs at least one layer")
+        if self.head == "negative_binomial" and self.log1p:
+            raise ValueError("negative_binomial is of counts: set log1p to false")
         return self

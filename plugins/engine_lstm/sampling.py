@@ -11,6 +11,7 @@ import numpy.typing as npt
 from jax import Array
 
 from engine_lstm.data import Arrays
+from engine_lstm.heads import Target
 from engine_lstm.network import fork
 
 TIME_MULTIPLE = 64
@@ -23,7 +24,8 @@ class DeviceData(NamedTuple):
     """A training panel, padded so that panels of about the same size share compiled functions.
 
     own, known: (series, time, channel); y, seen, level, scale: (series, time); numbers, codes:
-    (series, n). The last observed date is at `time - steps - 1`. begin: (series,) first row.
+    (series, n). The last observed date is at `time - steps - 1`. begin: (series,) first row;
+    importance: (series,) weight of a series' losses.
     """
 
     own: Array
@@ -35,14 +37,19 @@ class DeviceData(NamedTuple):
     numbers: Array
     codes: Array
     begin: Array
+    importance: Array
 
 
 class Bounds(NamedTuple):
-    """Positions in padded time, both ends included: which cutoffs and targets count."""
+    """Positions in padded time, both ends included: which cutoffs and targets count.
+
+    fading: log of what a target weighs less for each step that it is older.
+    """
 
     first_origin: Array
     last_origin: Array
     last_target: Array
+    fading: Array
 
 
 class StretchSize(NamedTuple):
@@ -54,17 +61,19 @@ class StretchSize(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """A minibatch: inputs of the network, and target and weight (batch, origins, steps)."""
+    """A minibatch: inputs of the network, and targets with their weights (batch, origins, steps)."""
 
     own: Array
     known: Array
     numbers: Array
     codes: Array
-    target: Array
+    target: Target
     weight: Array
 
 
-def to_device(arrays: Arrays, context: int, steps: int) -> DeviceData:
+def to_device(
+    arrays: Arrays, importance: npt.NDArray[np.float32], context: int, steps: int
+) -> DeviceData:
     """Pad with `context` and more dates in front, `steps` behind, and empty series at the end."""
     n_series, time = arrays.y.shape
     total = _round_up(context + time + steps, TIME_MULTIPLE)
@@ -89,6 +98,7 @@ def to_device(arrays: Arrays, context: int, steps: int) -> DeviceData:
         numbers=over_series(arrays.numbers),
         codes=over_series(arrays.codes),
         begin=jnp.asarray(begin),
+        importance=jnp.asarray(np.pad(importance, (0, more))),
     )
 
 
@@ -125,17 +135,19 @@ def cut(data: DeviceData, series: Array, ends: Array, bounds: Bounds, size: Stre
     )
     countable = data.seen[row, target] & (target <= bounds.last_target)
     y = fork(data.y[row, target][..., None], origins, steps)[..., 0]
-    weight = fork(countable[..., None], origins, steps)[..., 0] & usable[..., None]
-    safe = jnp.where(scale > 0, scale, 1.0)[..., None]
-    z = (y - data.level[row, origin][..., None]) / safe
-    z = jnp.clip(z, -_LARGEST, _LARGEST)
+    ages = (bounds.last_target - target).astype(jnp.float32)
+    heavy = countable * jnp.exp(bounds.fading * ages) * data.importance[row]
+    weight = fork(heavy[..., None], origins, steps)[..., 0] * usable[..., None]
+    level, safe = data.level[row, origin][..., None], jnp.where(scale > 0, scale, 1.0)[..., None]
+    z = jnp.clip((y - level) / safe, -_LARGEST, _LARGEST)
+    aim = Target(z, y, jnp.broadcast_to(level, y.shape), jnp.broadcast_to(safe, y.shape))
     return Stretch(
         own=data.own[row, past],
         known=data.known[row, around],
         numbers=data.numbers[series],
         codes=data.codes[series],
-        target=jnp.where(weight, z, 0.0),
-        weight=weight.astype(jnp.float32),
+        target=Target(*(jnp.where(weight > 0, value, 1.0) for value in aim)),
+        weight=weight,
     )
 
 

@@ -1,7 +1,8 @@
 """Training as compiled functions: one call an epoch, the random key in the carry, no Python a step.
 
 Compiled functions are kept by `Plan` and by the padded shapes of the data, so that a second fold
-of about the same size compiles nothing.
+of about the same size compiles nothing. Everything that is trained has a leading axis of members:
+the networks of an ensemble, which share the data and nothing else.
 """
 
 from __future__ import annotations
@@ -16,200 +17,230 @@ import jax.numpy as jnp
 import optax
 from jax import Array, lax
 
-from engine_lstm.network import Forecaster, NetworkShape, losses, quantiles_of
+from engine_lstm.checkpoint import Keeper
+from engine_lstm.heads import described, free_outputs, head_loss, point_loss
+from engine_lstm.network import Forecaster, NetworkShape
 from engine_lstm.sampling import Bounds, DeviceData, Stretch, StretchSize, cut, draw
+from engine_lstm.schedule import Pace, Schedule, optimizer
 
 Weights = Mapping[str, Any]
 
 _VALIDATION_CHUNKS = 64
-_MOST_WARM_UP = 50
-_LAST_RATE = 0.01  # share of the learning rate that is left at the end
+_TINY = 1e-9
+_RANDOM = "rbg"  # Philox: on a CPU far cheaper than threefry, and one batch needs many bits
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that a compiled training function depends on besides shapes; hashable."""
+    """Everything that a compiled training function depends on besides shapes; hashable.
+
+    loss: that of the point output, or None. members: networks of the ensemble.
+    """
 
     network: NetworkShape
     size: StretchSize
-    loss: str
+    loss: str | None
+    log1p: bool
     batch: int
-
-
-@dataclass(frozen=True)
-class Schedule:
-    """How long and how fast to train.
-
-    epochs: at most. batches: training steps of an epoch. learning_rate: the highest.
-    """
-
-    epochs: int
-    batches: int
-    learning_rate: float
-    weight_decay: float
-    clip: float
-
-    def pace(self) -> Pace:
-        """As numbers on the device."""
-        total = self.epochs * self.batches
-        steps = (self.batches, min(_MOST_WARM_UP, total // 10), total)
-        sizes = (self.learning_rate, self.weight_decay, self.clip)
-        return Pace(
-            *(jnp.asarray(number, jnp.int32) for number in steps),
-            *(jnp.asarray(number, jnp.float32) for number in sizes),
-        )
-
-
-class Pace(NamedTuple):
-    """A schedule as inputs of compiled functions, so that any schedule uses the same ones.
-
-    batches, rise, total: training steps of an epoch, of the rise of the learning rate, of all
-    epochs. rate, decay, clip: the highest learning rate, weight decay, largest gradient.
-    """
-
-    batches: Array
-    rise: Array
-    total: Array
-    rate: Array
-    decay: Array
-    clip: Array
+    members: int
 
 
 class State(NamedTuple):
-    """What an epoch carries on: weights, the optimizer's moments, the random key."""
+    """What an epoch carries on: weights, their running mean, the optimizer's moments, random keys.
+
+    steps: minibatches learned from so far.
+    """
 
     weights: Weights
+    average: Weights
     moments: Any
     key: Array
+    steps: Array
+
+
+class Best(NamedTuple):
+    """The weights of each member that were best so far, their validation loss and epoch (members,)."""
+
+    weights: Weights
+    loss: Array
+    epoch: Array
 
 
 class Trained(NamedTuple):
-    """The best weights, their epoch (counted from 1), and both losses of every epoch."""
+    """The best weights, their epochs (counted from 1), and both losses of every epoch.
+
+    Losses are means over the members.
+    """
 
     weights: Weights
-    best_epoch: int
+    best_epochs: tuple[int, ...]
     train_loss: list[float]
     validation_loss: list[float | None]
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """What to learn from and what to check by.
+
+    data: the panel of an epoch, counted from 1. watched, check: panel and cutoffs of the validation
+    loss; None to keep the last weights.
+    """
+
+    data: Callable[[int], DeviceData]
+    learn: Bounds
+    watched: DeviceData
+    check: Bounds | None
 
 
 def train(
     plan: Plan,
     schedule: Schedule,
-    data: DeviceData,
-    learn: Bounds,
-    check: Bounds | None,
+    lessons: Lessons,
     *,
     seed: int,
     patience: int,
     report: Callable[[str, Mapping[str, Any]], None],
+    keeper: Keeper | None = None,
 ) -> Trained:
-    """Train for `schedule.epochs`, or until `patience` epochs bring no better loss on `check`.
+    """Train for `schedule.epochs`, or until `patience` epochs bring no member a better loss.
 
-    Without `check` the last weights are kept.
+    With a `keeper` training goes on from its last checkpoint, to the same end.
     """
     pace = schedule.pace()
-    state = start(plan, data, jax.random.key(seed % 2**32), pace)
-    best = Trained(state.weights, 0, [], [])
-    lowest = float("inf")
-    for epoch in range(1, schedule.epochs + 1):
-        state, loss = run_epoch(plan, state, data, learn, pace)
-        best.train_loss.append(float(loss))
-        event: dict[str, Any] = {"epoch": epoch, "of": schedule.epochs, "loss": float(loss)}
-        if check is None:
-            best.validation_loss.append(None)
-            best = best._replace(weights=state.weights, best_epoch=epoch)
+    first = jax.random.key(seed % 2**32, impl=_RANDOM)
+    keys = jax.random.key_data(jax.random.split(first, plan.members))
+    state = start(plan, lessons.watched, keys, pace)
+    untrained = jax.tree.map(jnp.copy, state.weights)
+    nothing = jnp.full((plan.members,), jnp.inf)
+    best = Best(untrained, nothing, jnp.zeros((plan.members,), jnp.int32))
+    curve: dict[str, list[Any]] = {"train": [], "validation": []}
+    if keeper is not None and (kept := keeper.restore((state, best))) is not None:
+        (state, best), curve = kept
+    for epoch in range(len(curve["train"]) + 1, schedule.epochs + 1):
+        state, losses = run_epoch(plan, state, lessons.data(epoch), lessons.learn, pace)
+        loss = float(losses.mean())
+        event: dict[str, Any] = {"epoch": epoch, "of": schedule.epochs, "loss": loss}
+        if lessons.check is None:
+            best = Best(state.average, losses, best.epoch * 0 + epoch)
         else:
-            event["validation_loss"] = float(validation_loss(plan, state.weights, data, check))
-            best.validation_loss.append(event["validation_loss"])
-            if event["validation_loss"] < lowest:
-                lowest = event["validation_loss"]
-                best = best._replace(weights=state.weights, best_epoch=epoch)
+            found = validation_loss(plan, state.average, lessons.watched, lessons.check)
+            event["validation_loss"] = float(found.mean())
+            best = better(best, state.average, found, jnp.asarray(epoch, jnp.int32))
+        curve["train"].append(loss)
+        curve["validation"].append(event.get("validation_loss"))
         report("epoch", event)
-        if check is not None and epoch - best.best_epoch >= patience:
+        if lessons.check is not None and epoch - int(best.epoch.max()) >= patience:
             break
-    return best
+        if keeper is not None and keeper.due(epoch):
+            keeper.save((state, best), curve)
+    epochs = tuple(int(e) for e in best.epoch)
+    return Trained(best.weights, epochs, curve["train"], curve["validation"])
 
 
 @partial(jax.jit, static_argnames="plan")
-def start(plan: Plan, data: DeviceData, key: Array, pace: Pace) -> State:
-    """First weights and moments."""
-    key, first = jax.random.split(key)
+def start(plan: Plan, data: DeviceData, keys: Array, pace: Pace) -> State:
+    """First weights and moments of each member; keys: uint32 (members, n)."""
     nothing = jnp.zeros((1,), jnp.int32)
-    anywhere = Bounds(*(jnp.zeros((), jnp.int32),) * 3)
+    anywhere = Bounds(*(jnp.zeros((), jnp.int32),) * 3, jnp.zeros(()))
     stretch = cut(data, nothing, nothing + plan.size.context, anywhere, plan.size)
-    weights = Forecaster(plan.network).init(
-        first,
-        stretch.own,
-        stretch.known,
-        stretch.numbers,
-        stretch.codes,
-        first_origin=plan.size.context - plan.size.origins,
-        train=False,
-    )
-    return State(weights, _optimizer(pace).init(weights), key)
+
+    def member(key: Array) -> State:
+        carried, first = jax.random.split(_key(key))
+        weights = Forecaster(plan.network).init(
+            first,
+            stretch.own,
+            stretch.known,
+            stretch.numbers,
+            stretch.codes,
+            first_origin=plan.size.context - plan.size.origins,
+            train=False,
+        )
+        moments = optimizer(pace).init(weights)
+        return State(weights, weights, moments, jax.random.key_data(carried), jnp.zeros(()))
+
+    return jax.vmap(member)(keys)
 
 
-@partial(jax.jit, static_argnames="plan")
+@partial(jax.jit, static_argnames="plan", donate_argnames="state")
 def run_epoch(
     plan: Plan, state: State, data: DeviceData, bounds: Bounds, pace: Pace
 ) -> tuple[State, Array]:
-    """Train on `pace.batches` minibatches; returns the new state and the mean loss."""
-    optimizer = _optimizer(pace)
+    """Train on `pace.batches` minibatches; returns the new state and the mean losses (members,)."""
+    update = optimizer(pace).update
 
     def step(_: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry
-        key, pick, drop = jax.random.split(state.key, 3)
+        key, pick, drop = jax.random.split(_key(state.key), 3)
         series, ends = draw(pick, data, bounds.last_origin, plan.batch, plan.size.origins)
         stretch = cut(data, series, ends, bounds, plan.size)
         loss, gradient = jax.value_and_grad(_mean_loss)(state.weights, plan, stretch, drop)
-        change, moments = optimizer.update(gradient, state.moments, state.weights)
-        return State(optax.apply_updates(state.weights, change), moments, key), total + loss
+        change, moments = update(gradient, state.moments, state.weights)
+        weights = optax.apply_updates(state.weights, change)
+        # Early on the mean is over few steps, so that it does not remember the first weights.
+        kept = jnp.minimum(pace.average, state.steps / (state.steps + 10.0))
+        average = jax.tree.map(lambda a, w: kept * a + (1.0 - kept) * w, state.average, weights)
+        after = State(weights, average, moments, jax.random.key_data(key), state.steps + 1.0)
+        return after, total + loss
 
-    # A loop and not a scan: the number of steps is then no part of what was compiled.
-    state, total = lax.fori_loop(0, pace.batches, step, (state, jnp.zeros(())))
+    def member(state: State) -> tuple[State, Array]:
+        # A loop and not a scan: the number of steps is then no part of what was compiled.
+        return lax.fori_loop(0, pace.batches, step, (state, jnp.zeros(())))
+
+    state, total = _each(member, state)
     return state, total / pace.batches
 
 
 @partial(jax.jit, static_argnames="plan")
 def validation_loss(plan: Plan, weights: Weights, data: DeviceData, bounds: Bounds) -> Array:
-    """Mean loss over the cutoffs of `bounds`, of all series or of an even selection of them."""
+    """Mean loss (members,) over the cutoffs of `bounds`, of all series or of an even selection."""
     n_series = data.begin.shape[0]
     chunks = min(-(-n_series // plan.batch), _VALIDATION_CHUNKS)
     chosen = jnp.linspace(0, n_series - 1, chunks * plan.batch).astype(jnp.int32)
 
-    def chunk(series: Array) -> tuple[Array, Array]:
-        ends = jnp.broadcast_to(bounds.last_origin, series.shape)
-        stretch = cut(data, series, ends, bounds, plan.size)
-        loss = _losses(weights, plan, stretch, None)
-        return (loss * stretch.weight).sum(), stretch.weight.sum()
+    def member(weights: Weights) -> Array:
+        def chunk(series: Array) -> tuple[Array, Array]:
+            ends = jnp.broadcast_to(bounds.last_origin, series.shape)
+            stretch = cut(data, series, ends, bounds, plan.size)
+            loss = _losses(weights, plan, stretch, None)
+            return (loss * stretch.weight).sum(), stretch.weight.sum()
 
-    total, weight = lax.map(chunk, chosen.reshape(chunks, plan.batch))
-    return total.sum() / jnp.maximum(weight.sum(), 1.0)
+        total, weight = lax.map(chunk, chosen.reshape(chunks, plan.batch))
+        return total.sum() / jnp.maximum(weight.sum(), _TINY)
+
+    return _each(member, weights)
 
 
-def _optimizer(pace: Pace) -> optax.GradientTransformation:
-    """AdamW (Loshchilov & Hutter 2019) with clipped gradients, a short rise and then a cosine."""
+@jax.jit
+def better(best: Best, weights: Weights, loss: Array, epoch: Array) -> Best:
+    """The better of both for each member."""
+    improved = loss < best.loss
 
-    def rate(count: Array) -> Array:
-        rising = count / jnp.maximum(pace.rise, 1)
-        done = (count - pace.rise) / jnp.maximum(pace.total - pace.rise, 1)
-        cosine = 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(done, 0.0, 1.0)))
-        falling = _LAST_RATE + (1.0 - _LAST_RATE) * cosine
-        return pace.rate * jnp.where(count < pace.rise, rising, falling)
+    def chosen(new: Array, old: Array) -> Array:
+        return jnp.where(improved.reshape(-1, *(1,) * (new.ndim - 1)), new, old)
 
-    return optax.chain(
-        optax.clip_by_global_norm(pace.clip),
-        optax.adamw(rate, weight_decay=pace.decay),
-    )
+    kept = jax.tree.map(chosen, weights, best.weights)
+    return Best(kept, jnp.where(improved, loss, best.loss), jnp.where(improved, epoch, best.epoch))
+
+
+def _key(data: Array) -> Array:
+    return jax.random.wrap_key_data(data, impl=_RANDOM)
+
+
+def _each(function: Callable[[Any], Any], members: Any) -> Any:
+    """A function of every member: at once on a device made for it, one by one on a CPU."""
+    if jax.default_backend() == "cpu":
+        return lax.map(function, members)
+    return jax.vmap(function)(members)
 
 
 def _mean_loss(weights: Weights, plan: Plan, stretch: Stretch, key: Array) -> Array:
     total = (_losses(weights, plan, stretch, key) * stretch.weight).sum()
-    return total / jnp.maximum(stretch.weight.sum(), 1.0)
+    return total / jnp.maximum(stretch.weight.sum(), _TINY)
 
 
 def _losses(weights: Weights, plan: Plan, stretch: Stretch, key: Array | None) -> Array:
-    outputs = Forecaster(plan.network).apply(
+    shape, target = plan.network, stretch.target
+    outputs = Forecaster(shape).apply(
         weights,
         stretch.own,
         stretch.known,
@@ -219,25 +250,39 @@ def _losses(weights: Weights, plan: Plan, stretch: Stretch, key: Array | None) -
         train=key is not None,
         rngs=None if key is None else {"dropout": key},
     )
-    return losses(outputs, stretch.target, plan.network.quantiles, plan.loss)
+    free = outputs[..., : free_outputs(shape.head, shape.quantiles)]
+    meaning = described(shape.head, free, target.level, target.scale, shape.quantiles)
+    loss = head_loss(shape.head, meaning, target, shape.quantiles)
+    if plan.loss is None:
+        return loss
+    return loss + point_loss(plan.loss, outputs[..., -1], target, plan.log1p)
 
 
 class Inputs(NamedTuple):
-    """What a forecast is made of; see `Forecaster` for the shapes."""
+    """What a forecast is made of; see `Forecaster` for the shapes. level, scale: (series,)."""
 
     own: Any
     known: Any
     numbers: Any
     codes: Any
+    level: Any
+    scale: Any
 
 
 @partial(jax.jit, static_argnames="shape")
 def forecast(shape: NetworkShape, weights: Weights, inputs: Inputs) -> Array:
-    """From the last date of the inputs: (series, steps, outputs), ordered quantiles first.
+    """From the last date of the inputs: (members, series, steps, n), what `heads.described` says.
 
-    A last output of its own follows where the network has a point head.
+    A last number of its own follows where the network has a point output.
     """
+    *seen, level, scale = inputs
     last = inputs.own.shape[1] - 1
-    outputs = Forecaster(shape).apply(weights, *inputs, first_origin=last, train=False)[:, 0]
-    ordered = quantiles_of(outputs, shape.quantiles)
-    return jnp.concatenate([ordered, outputs[..., len(shape.quantiles) :]], axis=-1)
+    free = free_outputs(shape.head, shape.quantiles)
+    stand = level[:, None], jnp.where(scale > 0, scale, 1.0)[:, None]
+
+    def member(weights: Weights) -> Array:
+        outputs = Forecaster(shape).apply(weights, *seen, first_origin=last, train=False)[:, 0]
+        meaning = described(shape.head, outputs[..., :free], *stand, shape.quantiles)
+        return jnp.concatenate([meaning, outputs[..., free:]], axis=-1)
+
+    return _each(member, weights)

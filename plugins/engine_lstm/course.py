@@ -1,0 +1,87 @@
+"""What is learned and what is checked: bounds of time, and the panel's way to the device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+
+from engine_lstm.data import Arrays
+from engine_lstm.sampling import Bounds, DeviceData, StretchSize, to_device
+from engine_lstm.training import Lessons
+
+
+@dataclass(frozen=True)
+class Course:
+    """A training panel and how it is divided.
+
+    held: newest cutoffs kept for validation. fading: log of what a target weighs less for each step
+    that it is older. at_once: series on the device, another sample in each epoch; None: all.
+    """
+
+    arrays: Arrays
+    importance: npt.NDArray[np.float32]
+    size: StretchSize
+    held: int
+    fading: float
+    at_once: int | None
+    seed: int
+
+    def lessons(self) -> tuple[Lessons, Lessons]:
+        """Those checked by the cutoffs held out, and those from all targets, checked by none.
+
+        Without held out cutoffs both are the latter.
+        """
+        feed = _Feed(self)
+        steps = self.size.steps
+        last = int(feed.watched.y.shape[1]) - steps - 1
+        everything = Lessons(feed, self._bounds(0, last - 1, last), feed.watched, None)
+        if not self.held:
+            return everything, everything
+        first = last - steps - self.held + 1
+        check = self._bounds(first, last - steps, last)
+        return Lessons(feed, self._bounds(0, first - 1, first), feed.watched, check), everything
+
+    def _bounds(self, first_origin: int, last_origin: int, last_target: int) -> Bounds:
+        ends = (jnp.asarray(v, jnp.int32) for v in (first_origin, last_origin, last_target))
+        return Bounds(*ends, jnp.asarray(self.fading, jnp.float32))
+
+
+class _Feed:
+    """The panel of an epoch: the same, or a sample of series where not all fit at once."""
+
+    def __init__(self, course: Course) -> None:
+        self._course = course
+        count = len(course.importance)
+        self._partly = course.at_once is not None and course.at_once < count
+        # Validation always looks at the same series, evenly spread over all.
+        even = np.linspace(0, count - 1, course.at_once if self._partly else count)
+        self.watched = self._of(even.astype(np.int64))
+
+    def __call__(self, epoch: int) -> DeviceData:
+        if not self._partly:
+            return self.watched
+        random = np.random.default_rng([self._course.seed % 2**32, epoch])
+        count = len(self._course.importance)
+        return self._of(np.sort(random.choice(count, self._course.at_once, replace=False)))
+
+    def _of(self, series: npt.NDArray[np.int64]) -> DeviceData:
+        course = self._course
+        chosen = Arrays(**{f.name: getattr(course.arrays, f.name)[series] for f in fields(Arrays)})
+        return to_device(
+            chosen, course.importance[series], course.size.context, course.size.steps
+        )
+
+
+def held_out(seen: npt.NDArray[np.bool_], steps: int, asked: int) -> int:
+    """Cutoffs kept for validation: fewer, or none, if less than half of the dates would be left.
+
+    None as well if nothing was observed after them to choose an epoch by, or before to learn from.
+    """
+    time = seen.shape[1]
+    held = max(min(asked, time // 2 - steps), 0)
+    first_target = time - steps - held + 1
+    enough = seen[:, first_target:].any() and seen[:, 1:first_target].any()
+    return held if enough else 0
