@@ -70,9 +70,7 @@ class _Feed:
     def _of(self, series: npt.NDArray[np.int64]) -> DeviceData:
         course = self._course
         chosen = Arrays(**{f.name: getattr(course.arrays, f.name)[series] for f in fields(Arrays)})
-        return to_device(
-            chosen, course.importance[series], course.size.context, course.size.steps
-        )
+        return to_device(chosen, course.importance[series], course.size.context, course.size.steps)
 
 
 def held_out(seen: npt.NDArray[np.bool_], steps: int, asked: int) -> int:

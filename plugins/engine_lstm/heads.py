@@ -22,7 +22,9 @@ Floats = npt.NDArray[np.float64]
 _SMALLEST = 1e-3
 _FEWEST_DEGREES = 2.1  # of freedom: the variance exists
 _HUBER = 1.0
-_MOST_LOG = 3.0  # a forecast 20 times too high costs no more than this; its exponential would explode
+_MOST_LOG = (
+    3.0  # a forecast 20 times too high costs no more than this; its exponential would explode
+)
 
 
 class Target(NamedTuple):

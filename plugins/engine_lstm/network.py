@@ -65,9 +65,7 @@ class RecurrentLayer(nn.Module):
         projected = nn.Dense(width, name="input", dtype=self.dtype, use_bias=False)(inputs)
         recurrent = self.param("recurrent", _orthogonal_gates, (self.hidden, width), jnp.float32)
         bias = self.param("bias", _open_gates(cell.forget, self.hidden), (width,), jnp.float32)
-        states = recur(
-            self.cell, projected.astype(jnp.float32), recurrent.astype(self.dtype), bias
-        )
+        states = recur(self.cell, projected.astype(jnp.float32), recurrent.astype(self.dtype), bias)
         return nn.LayerNorm(name="norm")(states) if self.norm == "layer" else states
 
 

@@ -15,7 +15,9 @@ Units = Annotated[int, Field(ge=1, le=2048)]
 class Checkpoint(Params):
     """Where the state of training is kept, so that a killed fit goes on where it was."""
 
-    folder: Path = Field(description="folder of the checkpoints; one file a fit, removed at its end")
+    folder: Path = Field(
+        description="folder of the checkpoints; one file a fit, removed at its end"
+    )
     every: int = Field(1, ge=1, description="epochs between two checkpoints")
 
 
@@ -104,10 +106,16 @@ class LstmParams(Params):
     weight_decay: float = Field(1e-4, ge=0.0, le=1.0, description="decay of the weights in AdamW")
     clip: float = Field(1.0, gt=0.0, description="largest norm of a gradient")
     average: float = Field(
-        0.0, ge=0.0, lt=1.0, description="decay of the running mean of weights that forecasts; 0: none"
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="decay of the running mean of weights that forecasts; 0: none",
     )
     ensemble: int = Field(
-        1, ge=1, le=64, description="networks trained at once from other seeds; forecasts are averaged"
+        1,
+        ge=1,
+        le=64,
+        description="networks trained at once from other seeds; forecasts are averaged",
     )
     patience: int = Field(
         5, ge=1, description="epochs without a better validation loss after which training stops"

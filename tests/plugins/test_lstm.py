@@ -137,7 +137,13 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(fitted: FittedLs
 
 
 @pytest.mark.parametrize(
-    "options", [{}, pytest.param({"loss": "mse", "layers": 2, "ensemble": 2, "log1p": True}, marks=pytest.mark.slow)]
+    "options",
+    [
+        {},
+        pytest.param(
+            {"loss": "mse", "layers": 2, "ensemble": 2, "log1p": True}, marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_a_saved_model_forecasts_the_same_bits_elsewhere(tmp_path: Path, options: dict) -> None:
     history, future = case()
