@@ -45,7 +45,7 @@ def test_members_of_an_ensemble_differ_and_their_forecasts_are_averaged() -> Non
     )
 
 
-class Killed(Exception):
+class KilledError(Exception):
     """Ends a fit where a kill would."""
 
 
@@ -58,9 +58,9 @@ def test_a_killed_fit_goes_on_to_the_same_end(tmp_path: Path, options: dict[str,
 
     def kill(name: str, event: Mapping[str, Any]) -> None:
         if event["epoch"] == 3 and not seen:
-            raise Killed
+            raise KilledError
 
-    with pytest.raises(Killed):
+    with pytest.raises(KilledError):
         Lstm(LstmParams(**kept)).fit(training_of(history, report=kill))
     assert len(list(tmp_path.iterdir())) == 1
     train = training_of(history, report=lambda name, event: seen.append(event["epoch"]))
@@ -81,10 +81,10 @@ def test_a_checkpoint_of_other_data_or_options_is_not_used(tmp_path: Path) -> No
         def kill(name: str, event: Mapping[str, Any]) -> None:
             seen.append(event["epoch"])
             if event["epoch"] == 2:
-                raise Killed
+                raise KilledError
 
         changed = Training(**{**train.__dict__, "report": kill})
-        with pytest.raises(Killed):
+        with pytest.raises(KilledError):
             Lstm(LstmParams(**{**kept, **changes})).fit(changed)
         return seen
 
