@@ -12,13 +12,18 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
 
+from engine.components import NoParams
+from engine.contracts import Design, Selection
 from engine.errors import SpecError
 from engine.registry import Registry
 from engine.spec.reference import reference
 from engine.spec.validate import load_spec, validate_text
 from engine.testing.card import check_names
+from engine.testing.selectors import design, table
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "engine-shop"
@@ -75,6 +80,15 @@ def test_the_kit_s_example_in_the_guide_is_a_suite_of_checks():
     suite = module["TestDrift"]
     assert (suite.kind, suite.component) == ("model", "drift")
     assert len(check_names(suite)) >= 45
+
+
+def test_the_selector_in_the_guide_chooses_features():
+    code = next(c for c in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if "Varying" in c)
+    module = {"np": np, "pl": pl, "NoParams": NoParams, "Design": Design, "Selection": Selection}
+    exec("from __future__ import annotations\n" + code, module)
+    X, y = table()
+    made = module["Varying"](NoParams()).select(design(X, y))  # type: ignore[operator]
+    assert made.features == ("signal", "copy", "noise", "holes", "wide")
 
 
 @pytest.fixture
