@@ -257,7 +257,8 @@ def test_series_keep_their_training_numbers_when_others_come_or_go():
 
 
 def test_shards_are_whole_series_of_so_many_rows_and_the_same_design():
-    whole = panel(rows(n_series=5, periods=20))
+    whole = panel(rows(n_series=5, periods=20, future=7))
+    whole = whole.until(whole.end)
     pieces, one = Recorder(), Recorder()
     fitted(whole, pieces, buckets=[7], shard_rows=45)
     fitted(whole, one, buckets=[7])
