@@ -118,6 +118,9 @@ def _ordinal(panel: Panel, text: str) -> int:
     try:
         value = pl.Series([text]).str.strip_chars()
         parsed = value.cast(pl.Int64) if dtype.is_integer() else value.str.to_datetime(strict=True)
+        if isinstance(dtype, pl.Datetime):
+            # A cutoff is written as ds is shown: in the time zone of the data.
+            parsed = parsed.dt.replace_time_zone(dtype.time_zone)
         place = panel.grid.ordinal_of(parsed.cast(dtype).item())
     except pl.exceptions.PolarsError as error:
         kind = "an integer" if dtype.is_integer() else "a date like 2024-12-31"

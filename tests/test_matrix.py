@@ -135,6 +135,23 @@ def test_a_recursive_model_is_fitted_on_one_step(shop: pl.DataFrame):
 
 
 @pytest.mark.parametrize(
+    ("ds", "cutoff"),
+    [
+        (pl.col("day").cast(pl.Datetime).dt.replace_time_zone("America/New_York"), "2024-01-20"),
+        (pl.col("day").cast(pl.Datetime), "2024-01-20 00:00"),
+        (pl.col("day").cast(pl.Int32) + 1 - pl.date(2024, 1, 1).cast(pl.Int32), "20"),
+    ],
+    ids=["zone", "datetime", "integer"],
+)
+def test_a_cutoff_is_written_as_ds_is_shown(shop: pl.DataFrame, ds: pl.Expr, cutoff: str):
+    shop.with_columns(day=ds).write_parquet("shop.parquet")
+    freq = "1" if cutoff == "20" else "1d"
+    made = matrix("--cutoff", cutoff, "--set", f"data.freq={freq}")
+    known = shop.with_columns(place=ds).filter(pl.col("day") == pl.date(2024, 1, 20))
+    assert made["ds"].max() == known["place"][0]
+
+
+@pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
         (["--cutoff", "soon"], 2, "cutoff 'soon' is not a date like 2024-12-31"),
