@@ -106,6 +106,13 @@ class Model(Component):
 
 
 @dataclass(frozen=True)
+class Selector(Component):
+    """Leaves features out before a model is fitted: the factory builds a `FeatureSelector`."""
+
+    kind: ClassVar[str] = "selector"
+
+
+@dataclass(frozen=True)
 class Metric(Component):
     """A score of forecasts: the factory builds a `RowMetric` or a `PanelMetric`."""
 
@@ -133,5 +140,5 @@ class Executor(Component):
 
 
 KINDS: dict[str, type[Component]] = {
-    kind.kind: kind for kind in (Source, FeatureBuilder, Model, Metric, Writer, Executor)
+    kind.kind: kind for kind in (Source, FeatureBuilder, Selector, Model, Metric, Writer, Executor)
 }

@@ -18,6 +18,12 @@ import polars as pl
 
 from engine.data.calendar import Frequency
 from engine.data.panel import Future, Panel, Roles
+from engine.metric_contracts import (
+    MetricColumns as MetricColumns,
+    MetricData as MetricData,
+    PanelMetric as PanelMetric,
+    RowMetric as RowMetric,
+)
 
 Report = Callable[[str, Mapping[str, Any]], None]
 """Called as `report("epoch", {"epoch": 3, "of": 20, "loss": 0.4})`; shows progress, keeps events."""
@@ -245,67 +251,26 @@ class DesignModel(Protocol):
         ...
 
 
-# --------------------------------------------------------------------------- metrics
+# ------------------------------------------------------------------ feature selection
 
 
 @dataclass(frozen=True)
-class MetricColumns:
-    """Columns of the scored rows: `y`, `y_hat`, and the name of each quantile's column.
+class Selection:
+    """The features that a model is fitted on, and why.
 
-    season: steps of the usual season, for scaled errors.
+    features: at least one of the design's. table: one row a feature of the design with `feature`,
+    `kept`, `reason` and whatever else is known of it; it is saved with the model.
     """
 
-    quantiles: Mapping[float, str]
-    season: int
+    features: tuple[str, ...]
+    table: pl.DataFrame
 
 
-class RowMetric(Protocol):
-    """A score made of sums over rows, so that it can be pooled over any set of them exactly.
+class FeatureSelector(Protocol):
+    """Leaves features out of a design before a model is fitted on it."""
 
-    unit: e.g. `units`, `ratio`, `percent`. better: `lower`, `higher`, or `none` (no order, such as
-    coverage). pool: `rows` pools the terms over all rows and takes the value once; `series` takes
-    the value per series (and cutoff) and averages those that are finite.
-    """
-
-    unit: str
-    better: Literal["lower", "higher", "none"]
-    pool: Literal["rows", "series"]
-
-    def scale(self, columns: MetricColumns) -> pl.Expr | None:
-        """A number per series from its history (`y` in order of ds), offered to `terms` as `scale`."""
-        ...
-
-    def terms(self, columns: MetricColumns) -> dict[str, pl.Expr]:
-        """Named row-wise expressions that are summed over a group; null rows do not count."""
-        ...
-
-    def value(self) -> pl.Expr:
-        """The score from the summed terms."""
-        ...
-
-
-@dataclass(frozen=True)
-class MetricData:
-    """All scored rows for a metric that needs more than sums.
-
-    rows: `model, cutoff, unique_id, ds, y, y_hat` and quantiles. panel: the whole panel; use only
-    rows up to a cutoff to scale or weight. base: folder that relative paths start from.
-    """
-
-    rows: pl.DataFrame
-    panel: Panel
-    columns: MetricColumns
-    base: Path
-
-
-class PanelMetric(Protocol):
-    """A score of whole panels, such as one over aggregation levels."""
-
-    unit: str
-    better: Literal["lower", "higher", "none"]
-
-    def score(self, data: MetricData) -> pl.DataFrame:
-        """Rows `model, cutoff (null = all folds), segment, value`; segment "all" is the headline."""
+    def select(self, design: Design) -> Selection:
+        """Choose from the training rows alone; the engine narrows what is fitted and forecast."""
         ...
 
 

@@ -178,6 +178,9 @@ def evaluate(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
 
 
 def _grouped(frame: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
+    if isinstance(frame.schema["unique_id"], pl.Enum):
+        # Said to be sorted, groups are slices of the rows: nothing is hashed and nothing gathered.
+        frame = frame.with_columns(pl.col("unique_id").to_physical().set_sorted())
     exprs = [f.expr.cast(pl.Float32).alias(str(i)) for i, f in enumerate(features)]
     try:
         return frame.group_by("unique_id", maintain_order=True).agg(exprs)

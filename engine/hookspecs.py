@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pluggy import HookspecMarker
 
 if TYPE_CHECKING:
-    from engine.components import Executor, FeatureBuilder, Metric, Model, Source, Writer
+    from engine.components import Executor, FeatureBuilder, Metric, Model, Selector, Source, Writer
     from engine.data.panel import Panel
 
 hookspec = HookspecMarker("engine")
@@ -48,6 +48,21 @@ def engine_features() -> Iterable[FeatureBuilder]:
     ...     yield FeatureBuilder("paydays", "my_package.paydays:Paydays", summary="days to pay day")
     >>> [builder.kind for builder in engine_features()]
     ['features']
+    """
+    raise AssertionError("a hook specification is not called")
+
+
+@hookspec
+def engine_selectors() -> Iterable[Selector]:
+    """Yield selectors of features.
+
+    >>> from engine import hookimpl
+    >>> from engine.components import Selector
+    >>> @hookimpl
+    ... def engine_selectors():
+    ...     yield Selector("lasso", "my_package.lasso:Lasso", summary="features with a coefficient")
+    >>> [selector.kind for selector in engine_selectors()]
+    ['selector']
     """
     raise AssertionError("a hook specification is not called")
 

@@ -54,18 +54,20 @@ class TabularModel:
     """A model of design rows made into one of whole series.
 
     buckets: last step of each bucket (direct), or None for the recursive strategy.
-    window: only targets of the last so many periods are trained on.
+    window: only targets of the last so many periods are trained on. shard_rows: rows whose features
+    are held at once; None: `SHARD_ROWS`, or all of them below `CACHE_BYTES`.
     """
 
     model: DesignModel
     plan: FeaturePlan
     buckets: Sequence[int] | None
     window: int | None
+    shard_rows: int | None = None
 
     def fit(self, train: Training) -> FittedTabular:
         """Fit one model per bucket (direct) or one for a single step (recursive)."""
         ranges = [(1, 1)] if self.buckets is None else _ranges(self.buckets, train.gap)
-        shards = _ShardValues(train.panel, self.plan)
+        shards = _ShardValues(train.panel, self.plan, self.shard_rows)
         fitted = []
         for number, (first, last) in enumerate(ranges):
             train.report("bucket", {"bucket": number + 1, "of": len(ranges)})
@@ -94,12 +96,13 @@ class TabularModel:
 class _ShardValues:
     """Feature values shard by shard, kept in memory while they are small enough."""
 
-    def __init__(self, panel: Panel, plan: FeaturePlan) -> None:
-        self._plan = plan
-        self._panel = panel
+    def __init__(self, panel: Panel, plan: FeaturePlan, shard_rows: int | None) -> None:
+        self._plan, self._panel = plan, panel
+        self._rows = shard_rows or SHARD_ROWS
         size = panel.frame.height * max(len(plan.features), 1) * 4
+        small = size <= CACHE_BYTES if shard_rows is None else panel.frame.height <= shard_rows
         self._cache: list[tuple[int, Panel, _Values]] | None = (
-            list(self._compute()) if size <= CACHE_BYTES else None
+            list(self._compute()) if small else None
         )
 
     def __iter__(self) -> Iterator[tuple[int, Panel, _Values]]:
@@ -107,7 +110,7 @@ class _ShardValues:
 
     def _compute(self) -> Iterator[tuple[int, Panel, _Values]]:
         offset = 0
-        for shard in self._panel.shards(SHARD_ROWS):
+        for shard in self._panel.shards(self._rows):
             known = shard.frame.select("unique_id", "ds", *shard.roles.future)
             yield (
                 offset,

@@ -20,6 +20,7 @@ GROUP = "engine"
 _HOOKS = {
     "engine_sources": "source",
     "engine_features": "features",
+    "engine_selectors": "selector",
     "engine_models": "model",
     "engine_metrics": "metric",
     "engine_writers": "writer",

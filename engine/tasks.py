@@ -25,6 +25,7 @@ from engine.features import panel_with_features, with_covariates
 from engine.future import future_of
 from engine.horizon import TabularModel, default_buckets
 from engine.registry import build
+from engine.selection import SelectingModel
 from engine.spec.model import ModelUse, RunSpec
 from engine.transforms import target_transform
 from engine.workspace import Workspace, open_workspace
@@ -126,9 +127,11 @@ class _Wrapped:
         model = build(self._component, self._use.options)
         if not self._design:
             return model
+        if self._use.select_features is not None:
+            model = SelectingModel(model, self._work.selector(self._use.select_features))
         direct = self._use.strategy == "direct"
-        buckets = self._use.buckets or default_buckets(spec.horizon)
-        return TabularModel(model, self._plan, buckets if direct else None, self._use.window)
+        buckets = (self._use.buckets or default_buckets(spec.horizon)) if direct else None
+        return TabularModel(model, self._plan, buckets, self._use.window, spec.run.shard_rows)
 
     def inputs(self, cutoff: int) -> tuple[Panel, Future]:
         """History up to a cutoff and its known future, transformed, with features added."""
@@ -178,11 +181,13 @@ def cut(
     if series is not None:
         panel = panel.select(np.arange(*series))
     panel = panel.select(eligible(panel, cutoff, spec).index)
-    future = future_of(panel, cutoff, spec.gap, spec.horizon)
+    return history_of(panel, spec, cutoff), future_of(panel, cutoff, spec.gap, spec.horizon)
+
+
+def history_of(panel: Panel, spec: RunSpec, cutoff: int) -> Panel:
+    """What models are fitted on at a cutoff: all of the past, or the end of a sliding window."""
     history = panel.until(cutoff)
-    if spec.backtest.size is not None:
-        history = history.tail(spec.backtest.size)
-    return history, future
+    return history if spec.backtest.size is None else history.tail(spec.backtest.size)
 
 
 def _checked(

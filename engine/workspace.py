@@ -15,13 +15,14 @@ import numpy as np
 import polars as pl
 
 from engine.components import Model
+from engine.contracts import FeatureSelector
 from engine.data.calendar import Frequency, TimeGrid
 from engine.data.checks import negative_target
 from engine.data.panel import Panel, Roles
 from engine.features import FeaturePlan, add_cross_sections, feature_context, plan_features
 from engine.ingest import declared_roles
 from engine.registry import Registry, build
-from engine.spec.model import RunSpec
+from engine.spec.model import RunSpec, SelectorUse
 
 PANEL = "panel.arrow"
 
@@ -46,6 +47,12 @@ class Workspace:
         component = self.registry.find("model", self.spec.models[name].use).component
         assert isinstance(component, Model)
         return component
+
+    def selector(self, use: SelectorUse) -> FeatureSelector:
+        """A selector of the spec, ready to choose."""
+        component = self.registry.find("selector", use.use).component
+        made: FeatureSelector = build(component, use.options)
+        return made
 
 
 def plan_of(panel: Panel, spec: RunSpec, registry: Registry) -> FeaturePlan:

@@ -5,8 +5,7 @@ import datetime as dt
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 
 from engine.calibrate import FEW, Calibration, calibrate, conformal_quantiles, history_size
 from engine.data.forecast import ordered_quantiles

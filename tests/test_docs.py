@@ -12,13 +12,20 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import polars as pl
 import pytest
+import yaml
 
+from engine.cli.main import invoke
+from engine.components import NoParams
+from engine.contracts import Design, Selection
 from engine.errors import SpecError
 from engine.registry import Registry
 from engine.spec.reference import reference
 from engine.spec.validate import load_spec, validate_text
 from engine.testing.card import check_names
+from engine.testing.selectors import design, table
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "engine-shop"
@@ -75,6 +82,34 @@ def test_the_kit_s_example_in_the_guide_is_a_suite_of_checks():
     suite = module["TestDrift"]
     assert (suite.kind, suite.component) == ("model", "drift")
     assert len(check_names(suite)) >= 45
+
+
+def test_the_selector_in_the_guide_chooses_features():
+    code = next(c for c in re.findall(r"```python\n(.*?)```", GUIDE, re.DOTALL) if "Varying" in c)
+    module = {"np": np, "pl": pl, "NoParams": NoParams, "Design": Design, "Selection": Selection}
+    exec("from __future__ import annotations\n" + code, module)
+    X, y = table()
+    made = module["Varying"](NoParams()).select(design(X, y))  # type: ignore[operator]
+    assert made.features == ("signal", "copy", "noise", "holes", "wide")
+
+
+def test_the_commands_and_models_of_the_guide_to_features_work(tmp_path, monkeypatch):
+    guide = (ROOT / "docs" / "features.md").read_text()
+    monkeypatch.chdir(tmp_path)
+    small = ["--set", "data.source.series=3", "--set", "data.source.periods=600"]
+    for command in re.findall(r"^\$ engine (.*)$", guide, re.MULTILINE):
+        arguments = command.replace("specs/", f"{ROOT}/specs/").split()
+        assert invoke([*arguments, *small]) == 0, command
+    code = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    module: dict[str, Any] = {}
+    exec(code[0], module)
+    assert {f["availability"] for f in module["features"]} == {"known", "history", "aligned"}
+    promo = yaml.safe_load((ROOT / "specs" / "promo.yaml").read_text())
+    (shown,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    spec = {**promo, **yaml.safe_load(shown)}
+    del spec["expect"]
+    loaded = validate_text(yaml.safe_dump(spec, sort_keys=False), "p.yaml", Registry.discover())
+    assert set(loaded.spec.models) == {"ridge", "small"}
 
 
 @pytest.fixture

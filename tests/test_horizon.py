@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from polars import selectors
 
 from engine.contracts import Design, DesignBlock, Feature, Prediction, Training
@@ -51,9 +50,10 @@ def fitted(
     buckets: list[int] | None = None,
     gap: int = 0,
     window: int | None = None,
+    shard_rows: int | None = None,
 ) -> FittedTabular:
     horizon = buckets[-1] if buckets else 7
-    model: Any = TabularModel(recorder, plan, buckets, window)  # type: ignore[arg-type]
+    model: Any = TabularModel(recorder, plan, buckets, window, shard_rows)  # type: ignore[arg-type]
     made: FittedTabular = model.fit(
         Training(history, horizon, gap, (0.5,), 7, 0, lambda event, data: None)
     )
@@ -254,3 +254,15 @@ def test_series_keep_their_training_numbers_when_others_come_or_go():
     assert recorder.asked[0].series.tolist() == list(range(1, history.n_series))
     fitted(middle, recorder, buckets=[1]).predict(history, future_of(whole, whole.end, 0, 1))
     assert recorder.asked[1].series.tolist() == [-1, *range(history.n_series - 1)]
+
+
+def test_shards_are_whole_series_of_so_many_rows_and_the_same_design():
+    whole = panel(rows(n_series=5, periods=20, future=7))
+    whole = whole.until(whole.end)
+    pieces, one = Recorder(), Recorder()
+    fitted(whole, pieces, buckets=[7], shard_rows=45)
+    fitted(whole, one, buckets=[7])
+    assert [sorted(set(b.series.tolist())) for b in pieces.designs[0]] == [[0, 1], [2, 3], [4]]
+    (block,) = one.designs[0]
+    X = np.concatenate([b.X for b in pieces.designs[0]])
+    np.testing.assert_array_equal(X, block.X)

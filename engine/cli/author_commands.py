@@ -55,7 +55,7 @@ def check(
 
 def new(
     name: Annotated[str, typer.Argument(help="Name of the component, e.g. shelf_life.")],
-    kind: Annotated[str, typer.Option(help="model, features, source, metric or writer.")],
+    kind: Annotated[str, typer.Option(help="model, features, selector, source, metric or writer.")],
     output: Annotated[Path, typer.Option(help="Folder in which the package is made.")] = Path(),
 ) -> None:
     """Make a complete plugin package: code, options, tests with the kit, README."""

@@ -12,6 +12,7 @@ from typer.exceptions import TyperException
 
 from engine import __version__
 from engine.cli import (
+    features_command,
     inspect_commands,
     prove_command,
     report_commands,
@@ -30,6 +31,7 @@ app = typer.Typer(
 )
 run_commands.register(app)
 prove_command.register(app)
+features_command.register(app)
 inspect_commands.register(app)
 test_commands.register(app)
 report_commands.register(app)

@@ -16,11 +16,12 @@ from pathlib import Path
 
 from engine.errors import UsageError
 
-KINDS = ("model", "features", "source", "metric", "writer")
+KINDS = ("model", "features", "selector", "source", "metric", "writer")
 _NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 _WORDS = {
     "model": ("Model", "engine_models", "Model"),
     "features": ("Feature", "engine_features", "FeatureBuilder"),
+    "selector": ("Selector", "engine_selectors", "Selector"),
     "source": ("Source", "engine_sources", "Source"),
     "metric": ("Metric", "engine_metrics", "Metric"),
     "writer": ("Writer", "engine_writers", "Writer"),

@@ -44,6 +44,10 @@ class FeatureUse(Use):
     """A feature builder."""
 
 
+class SelectorUse(Use):
+    """A selector: chooses among the features of a model before each fit, from training rows alone."""
+
+
 class MetricUse(Use):
     """A metric with options."""
 
@@ -78,6 +82,11 @@ class ModelUse(Use):
         None,
         description="names or patterns (`calendar_*`) of the features it sees; default: all for "
         "models of design rows, none for models of whole series",
+    )
+    select_features: SelectorUse | None = Field(
+        None,
+        description="a component that leaves features out before each fit of a model of design "
+        "rows, e.g. {use: redundancy, correlation: 0.95}; default: all are used",
     )
     covariates: list[str] | None = Field(
         None, description="names or patterns of the covariates it sees; default: all"
@@ -262,6 +271,11 @@ class RunOptions(_Section):
     )
     on_error: Literal["skip", "stop"] = Field(
         "skip", description="`skip` records a failure and goes on; `stop` ends the run"
+    )
+    shard_rows: Count | None = Field(
+        None,
+        description="rows of whole series whose features are held in memory at once, so that it "
+        "sets the peak; default: 1,000,000, and all rows while their features take less than 3 GB",
     )
     fallback: str | None = Field(
         None, description="model of this spec whose forecast stands in where another one failed"

@@ -11,6 +11,7 @@ from engine.spec.model import RunSpec
 _KIND_OF = {
     "SourceUse": "source",
     "FeatureUse": "features",
+    "SelectorUse": "selector",
     "ModelUse": "model",
     "MetricUse": "metric",
     "WriterUse": "writer",

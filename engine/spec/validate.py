@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from engine.components import Params
+from engine.components import Component, Model, Params
 from engine.errors import EngineError, NotFoundError, Problem, SpecError
 from engine.registry import Registry
 from engine.spec import loader
@@ -167,6 +167,8 @@ def component_uses(data: Mapping[str, Any]) -> Iterator[tuple[str, Path, Any]]:
     models = data.get("models")
     for name, item in (models if isinstance(models, dict) else {}).items():
         yield "model", ("models", name), item
+        if isinstance(item, dict) and item.get("select_features") is not None:
+            yield "selector", ("models", name, "select_features"), item["select_features"]
     evaluate = data.get("evaluate")
     metrics = evaluate.get("metrics") if isinstance(evaluate, dict) else None
     for i, item in enumerate(metrics if isinstance(metrics, list) else []):
@@ -188,6 +190,7 @@ def _component_params(
         except EngineError as error:
             problems.append(problem_at(document, (*path, "use"), error.message, error.hint))
             continue
+        problems += _misplaced(document, component, path, use)
         engine_keys = _ENGINE_KEYS.get(kind, {"use"})
         options = {k: v for k, v in use.items() if k not in engine_keys}
         try:
@@ -198,6 +201,21 @@ def _component_params(
                 _with_owner(p, kind, component.name) if "unknown key" in p.message else p
                 for p in found
             ]
+
+
+def _misplaced(
+    document: Document, component: Component, path: Path, use: Mapping[str, Any]
+) -> Iterator[Problem]:
+    """Selection of features for a model that does not get them as design rows."""
+    if not isinstance(component, Model) or component.capabilities.input == "design":
+        return
+    if use.get("select_features") is not None:
+        yield problem_at(
+            document,
+            (*path, "select_features"),
+            f"model {component.name!r} gets whole series, not rows of features to select from",
+            "leave it out; `features:` names the features such a model sees",
+        )
 
 
 def _with_owner(problem: Problem, kind: str, name: str) -> Problem:
@@ -216,7 +234,8 @@ def _resolved(spec: RunSpec, params: Mapping[Path, Params]) -> dict[str, Any]:
         if isinstance(current, str):
             use = MetricUse if path[0] == "evaluate" else ExecutorUse
             holder[path[-1]] = current = use.model_validate({"use": current}).model_dump()
-        engine_keys = ModelUse.model_fields if path[0] == "models" else ()
+        is_model = path[0] == "models" and len(path) == 2
+        engine_keys = ModelUse.model_fields if is_model else ()
         own = value.model_dump(mode="json")
         current.update({key: option for key, option in own.items() if key not in engine_keys})
     return data

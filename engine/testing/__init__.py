@@ -15,6 +15,7 @@ from engine.testing.capabilities import ModelConformance
 from engine.testing.executors import ExecutorConformance
 from engine.testing.features import FeatureConformance
 from engine.testing.metrics import MetricConformance
+from engine.testing.selectors import SelectorConformance
 from engine.testing.sources import SourceConformance
 from engine.testing.writers import WriterConformance
 
@@ -24,6 +25,7 @@ __all__ = [
     "FeatureConformance",
     "MetricConformance",
     "ModelConformance",
+    "SelectorConformance",
     "SourceConformance",
     "WriterConformance",
 ]

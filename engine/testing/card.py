@@ -19,6 +19,7 @@ from engine.testing.capabilities import ModelConformance
 from engine.testing.executors import ExecutorConformance
 from engine.testing.features import FeatureConformance
 from engine.testing.metrics import MetricConformance
+from engine.testing.selectors import SelectorConformance
 from engine.testing.sources import SourceConformance
 from engine.testing.writers import WriterConformance
 
@@ -27,6 +28,7 @@ CLASSES: dict[str, type[Conformance]] = {
     for kit in (
         ModelConformance,
         FeatureConformance,
+        SelectorConformance,
         SourceConformance,
         MetricConformance,
         WriterConformance,

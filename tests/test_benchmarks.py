@@ -1,0 +1,34 @@
+"""The measurements run; what they measure is not judged here."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "benchmarks"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("script", "size", "tables"),
+    [
+        ("features.py", ["--series", "4", "600", "--days", "60"], 2),
+        (
+            "regression.py",
+            ["--series", "4", "--days", "120", "--local-series", "9", "--flops-series", "9"],
+            3,
+        ),
+    ],
+)
+def test_a_small_measurement_prints_its_tables(
+    tmp_path: Path, script: str, size: list[str], tables: int
+):
+    command = [sys.executable, str(FOLDER / script), *size, "--repeat", "1"]
+    command += ["--data", str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("###") == tables
+    assert done.stdout.count("| engine |") == tables
