@@ -21,6 +21,7 @@ FOLDER = Path(__file__).parent.parent / "benchmarks"
             ["--series", "4", "--days", "120", "--local-series", "9", "--flops-series", "9"],
             3,
         ),
+        ("lstm.py", ["library", "--series", "70", "--steps", "2"], 1),
     ],
 )
 def test_a_small_measurement_prints_its_tables(
