@@ -13,14 +13,15 @@ from engine.contracts import Prediction
 from engine.errors import EngineError
 from engine.testing.base import skip
 from engine.testing.fitting import Asked, usual
-from engine.testing.models import ModelChecks, same_bits
+from engine.testing.merging import MergeableChecks
+from engine.testing.models import same_bits
 from engine.testing.panels import Case, cut
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
-class ModelConformance(ModelChecks):
+class ModelConformance(MergeableChecks):
     """All checks of a model: name the `component` and give it small `params`.
 
     A model of whole series is asked as the engine asks it; a model of design rows gets features of
