@@ -17,6 +17,7 @@ import polars as pl
 
 import engine
 from engine import manifest, outputs
+from engine.abilities import capabilities_of
 from engine.backtest import Fold, actuals, backtest_tasks, final_tasks, make_folds
 from engine.calibrate import Calibration, calibrate
 from engine.choose import Choice, choose, chosen_models
@@ -36,7 +37,7 @@ from engine.registry import Registry, load_factory
 from engine.rundir import RunFolder, check_writable
 from engine.spec.model import RunSpec
 from engine.spec.validate import LoadedSpec, component_uses
-from engine.workspace import Workspace, check_models, plan_of, prepare
+from engine.workspace import Workspace, check_models, prepare
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _run(
     fingerprint = _agreed_fingerprint(panel, lock)
     observers.hook("engine_panel_ready", panel=panel)
     folds = make_folds(panel, spec)
-    check_models(panel, plan_of(panel, spec, registry), spec)
+    check_models(panel, spec, registry)
 
     with RunFolder(output, spec.name, manifest.spec_fingerprint(loaded)) as folder:
         outputs.begin(folder, loaded, registry, source)
@@ -317,5 +318,5 @@ def capabilities(spec: RunSpec, registry: Registry) -> dict[str, Capabilities]:
     for name, use in spec.models.items():
         component = registry.find("model", use.use).component
         assert isinstance(component, Model)
-        able[name] = component.capabilities
+        able[name] = capabilities_of(component, use)
     return able

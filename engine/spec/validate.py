@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from engine.components import Params
+from engine.components import Capabilities, Model, Params
 from engine.errors import EngineError, NotFoundError, Problem, SpecError
 from engine.registry import Registry
 from engine.spec import loader
@@ -115,7 +115,7 @@ def validate_text(
         problems += problems_of(error, (), RunSpec, document)
     params = dict(_component_params(document, registry, problems))
     if spec is not None:
-        problems += cross_checks(spec, document)
+        problems += cross_checks(spec, document, _able(spec, registry))
     if problems or spec is None:
         raise SpecError(name, _once(problems, document), text)
     return LoadedSpec(spec, text, FilePath(name), _resolved(spec, params))
@@ -198,6 +198,16 @@ def _component_params(
                 _with_owner(p, kind, component.name) if "unknown key" in p.message else p
                 for p in found
             ]
+
+
+def _able(spec: RunSpec, registry: Registry) -> dict[str, Capabilities]:
+    """What the models of a spec declare, as far as they are installed."""
+    able = {}
+    for name, use in spec.models.items():
+        found = registry.components.get(("model", use.use), [])
+        if len(found) == 1 and isinstance(found[0].component, Model):
+            able[name] = found[0].component.capabilities
+    return able
 
 
 def _with_owner(problem: Problem, kind: str, name: str) -> Problem:

@@ -12,6 +12,7 @@ import numpy as np
 
 from engine import mergeable
 from engine.contracts import Design, DesignBlock, FittedDesignModel, Prediction
+from engine.designs import rows_of
 from engine.mergeable import MergeableDesignModel, Statistics
 from engine.registry import load_factory
 from engine.testing.base import skip
@@ -115,13 +116,7 @@ def _only(design: Design, series: Sequence[int]) -> Design:
         for block in design.blocks():
             rows = np.isin(block.series, series)
             if rows.any():
-                yield DesignBlock(
-                    block.X[rows],
-                    block.y[rows],
-                    block.series[rows],
-                    block.step[rows],
-                    block.age[rows],
-                )
+                yield rows_of(block, rows)
 
     return replace(design, blocks=blocks)
 
