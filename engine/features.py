@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from engine.contracts import CrossSection, Feature, FeatureContext, FeatureFactory
+from engine.contracts import CrossSection, Feature, FeatureContext, FeatureFactory, FeatureSet
 from engine.data.panel import Future, Panel, Roles
-from engine.errors import DataError, PluginError, first_line
+from engine.errors import DataError, PluginError, blaming, first_line
 
 MAX_LEVELS = 10_000
 
@@ -63,7 +63,10 @@ def plan_features(
     sections: list[CrossSection] = []
     owner: dict[str, str] = {}
     for builder_name, builder in builders:
-        made = builder.build(context)
+        with blaming(builder_name):
+            made = builder.build(context)
+        if not isinstance(made, FeatureSet):
+            raise PluginError(f"{builder_name} returned {type(made).__name__}, not a FeatureSet")
         for feature in made.features:
             if feature.name in owner:
                 raise DataError(

@@ -143,7 +143,11 @@ def _run(
         backtested = _backtest(work, folds, folder, observers)
 
         observers.stage("evaluate", "calibrating quantiles, scoring")
-        tested = _judge(work, folds, backtested, base)
+        try:
+            tested = _judge(work, folds, backtested, base)
+        except BaseException:
+            outputs.keep_partial(folder, work, backtested)
+            raise
 
         models = chosen_models(spec, tested.choice) if beyond else []
         future = _forecast(work, tested, models, observers)
@@ -193,7 +197,7 @@ def _concluded(
     found = _evidence(tested, lock)
     expected = [verdict.plain() for verdict in judge(expect, found)]
     failed = failures.filter(pl.col("kind") == "failed").height
-    exit_code = _exit_code(expected, failed)
+    exit_code = _exit_code(expected, failed + len(tested.scores.broken))
     folder.manifest.update(
         status=_STATUS[exit_code],
         tasks=[*tested.execution.records(), *future.records],
@@ -207,6 +211,7 @@ def _concluded(
         best=manifest.choice_summary(tested.choice),
         expect=expected,
         failures={"failed": failed, "skipped": failures.height - failed},
+        metric_errors=list(tested.scores.broken.values()),
     )
     return Outcome(folder.path, tested.scores, tested.choice, expected, found, failures,
                    folder.manifest, exit_code)  # fmt: skip
