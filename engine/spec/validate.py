@@ -76,10 +76,13 @@ def read_text(path: FilePath) -> str:
         raise NotFoundError(f"no spec at {path}", hint=hint)
     if path.is_dir():
         raise NotFoundError(f"{path} is a folder, not a spec", hint="give one of its YAML files")
-    if path.stat().st_size > MAX_BYTES:
-        raise SpecError(str(path), [Problem(f"larger than {MAX_BYTES:,} bytes: not a spec")])
     try:
-        return path.read_text(encoding="utf-8")
+        # A device or a pipe has no size that could be asked for: no more than this is ever read.
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise SpecError(str(path), [Problem(f"larger than {MAX_BYTES:,} bytes: not a spec")])
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise SpecError(str(path), [Problem(f"not UTF-8 text ({error.reason})")]) from error
     except OSError as error:
