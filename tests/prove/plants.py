@@ -28,6 +28,7 @@ MEMORY: dict[str, object] = {}
 class ShopParams(Params):
     derive: str = "none"
     hands_over: bool = True
+    zone: str | None = None
     periods: int = 60
 
 
@@ -63,6 +64,9 @@ class Shop:
         frame = rows(n_series=4, periods=self.params.periods, future=5)
         warm = pl.Series(noise.normal(15, 5, frame.height))
         frame = frame.with_columns(temperature=pl.when(pl.col("y").is_not_null()).then(warm)).lazy()
+        if self.params.zone is not None:
+            stamps = pl.col("ds").cast(pl.Datetime("us"))
+            frame = frame.with_columns(stamps.dt.replace_time_zone(self.params.zone))
         if self.params.hands_over:
             frame = self.context.raw(frame)
         return _derived(frame, self.params.derive)

@@ -142,6 +142,18 @@ def test_columns_computed_elsewhere_are_known_by_their_marks(
     assert failed(proof) == {("hindsight", "source shop", "leaks")}
 
 
+def test_days_in_a_time_zone_are_proven_as_well(registry: Registry):
+    proof = proof_of(registry, {"derive": "centered", "zone": "America/New_York"})
+    found = next(f for f in proof.findings if "linear" not in f.change)
+    assert (found.name, found.ahead, found.ds) == ("temperature", 3, "2024-02-24 00:00:00")
+    assert failed(proof_of(registry, {"zone": "America/New_York"})) == set()
+
+
+def test_types_and_time_zones_are_tried(registry: Registry):
+    tried = {c.cases for c in proof_of(registry).checks if c.check == "types"}
+    assert tried == {6}, "a datetime, three zones, keys in 64 bits, numbers as floats"
+
+
 def test_a_lag_shorter_than_the_step_declared_as_known_ahead(registry: Registry):
     data = {"missing": {"future": "forward_fill", "horizon": "skip"}}
     proof = proof_of(registry, {"derive": "short_lag"}, data=data)
