@@ -263,3 +263,16 @@ def test_hours_keep_their_time_zone():
     made = panel(frame, freq="1h", ahead=0)
     assert made.frame.height == n == 48, "the night of the change is an hour shorter"
     assert made.frame.schema["ds"] == pl.Datetime("us", "America/New_York")
+
+
+def test_a_hole_on_the_last_days_of_the_history_is_no_unknown_horizon():
+    late = pl.col("ds").is_between(pl.date(2024, 2, 27), pl.date(2024, 2, 29))
+    frame = rows(periods=60).with_columns(price=pl.when(~late).then("price"))
+    with pytest.raises(DataError, match="'price' is missing in 9 rows"):
+        panel(frame, ahead=0, missing=Missing(columns={}, horizon="forward_fill"))
+    filled = panel(
+        frame, ahead=2, missing=Missing(columns={"price": "zero"}, horizon="forward_fill"),
+        future=("price",),
+    )  # fmt: skip
+    one = filled.select([0]).frame["price"].to_list()
+    assert one[-4:] == [0.0, 0.0, 0.0, 0.0]

@@ -70,7 +70,8 @@ def build_panel(
     frame, series, starts, end = _span(frame, series, missing, notes)
     ahead = 0 if missing.horizon == "skip" else ahead
     frame = frame.filter(pl.col("ordinal") <= end + ahead)
-    known = {c: _known_until(frame, c) for c in roles.future}
+    # A hole on the last days of the history is a hole, not a horizon that is not known yet.
+    known = {c: max(_known_until(frame, c), end) for c in roles.future}
     frame, offsets = _regularise(frame, series.height, starts, end + ahead, grid)
     frame = _fill(frame, roles, missing, series["unique_id"], end, known, notes)
     enum = pl.Enum(series["unique_id"])
