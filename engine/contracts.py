@@ -69,8 +69,7 @@ class Feature:
     availability:
         `known`: made of `ds` and future covariates only; read at the target date. The expression
             sees the known future rows as well, so a lead (`shift(-1)`) is allowed.
-        `history`: made of `y`, past and future covariates up to and including a row; read at the
-            cutoff.
+        `history`: made of `y`, past and future covariates up to a row; read at the cutoff.
         `aligned`: as `history`, but read `season` steps (or the smallest multiple of `season`
             that is known at the cutoff) before the target date.
         `static`: made of keys and static covariates; evaluated once per series.
@@ -89,8 +88,8 @@ class CrossSection:
     """A new column made across series at the same date, such as a price relative to a store's mean.
 
     `expr` is evaluated over groups of `by` (key, static or future columns) and `ds` on the whole
-    panel, before anything else; the result becomes a covariate of the same availability as its
-    inputs (`known` if all are known ahead). Features may then use the column by `name`.
+    panel first; the result becomes a covariate of the same availability as its inputs (`known` if
+    all are known ahead), which features use by `name`.
     """
 
     name: str
@@ -110,9 +109,9 @@ class FeatureSet:
 class FeatureContext:
     """What a builder may know of the panel: its columns, not its values.
 
-    dtypes: types of `ds`, `y`, covariates, keys and statics. levels: sorted distinct values of each
-    column of categories (keys, statics and future covariates), as strings. first, last: first and
-    last date of the panel including the known future; None for integer time.
+    dtypes: types of `ds`, `y`, covariates, keys and statics. levels: sorted distinct values, as texts,
+    of each column of categories (keys, statics, future covariates). first, last: dates of the panel
+    including the known future; None for integer time.
     """
 
     roles: Roles
@@ -154,8 +153,8 @@ class Prediction:
 class Training:
     """Everything a panel model is fitted on: `panel` ends at the cutoff.
 
-    season: steps of the usual season of the frequency. seed: derived from the run's seed and the
-    task's name. report: progress, see `Report`.
+    season: steps of the frequency's usual season. seed: of the run's seed and the task's name.
+    report: progress, see `Report`.
     """
 
     panel: Panel
@@ -199,10 +198,9 @@ class DesignBlock:
     """Rows of a design matrix.
 
     X: float32 (rows, features), NaN where a feature is missing. y: float64 (rows,), never NaN in
-    training, empty when predicting. series: int32 (rows,) number of the series in training, -1
-    for one that was not there (a model that is not refitted). step: int16 (rows,)
-    periods between the cutoff and the target. age: int32 (rows,) periods between the target and the
-    newest target of the design.
+    training, empty when predicting. series: int32 (rows,) number of the series in training, -1 for one
+    that was not there (a model that is not refitted). step: int16 (rows,) periods between the cutoff
+    and the target. age: int32 (rows,) periods between the target and the newest one of the design.
     """
 
     X: npt.NDArray[np.float32]
@@ -228,7 +226,7 @@ class Design:
 
 
 class FittedDesignModel(Protocol):
-    """A fitted model of design rows."""
+    """A fitted model of design rows; `failures` name series as the block does."""
 
     def predict(self, block: DesignBlock) -> Prediction:
         """Forecast each row: shapes (rows,) and (rows, quantile)."""
@@ -282,9 +280,8 @@ class Results:
     """The tables of a finished run, for writers: forecast, backtest, scores, series_scores, failures,
     series (a profile of each) and history (rows of a sample of series, see `engine.history`).
 
-    folder is the run's folder (still under its temporary name, or a published run that is written
-    again); base the folder that relative paths start from. manifest is the run's record. A run made
-    by an older version may lack tables.
+    folder: the run's (still under its temporary name, or published and written again). base: where
+    relative paths start from. manifest: the run's record. A run of an older version may lack tables.
     """
 
     tables: Mapping[str, pl.DataFrame]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 EXIT_OK = 0
@@ -102,6 +103,24 @@ def _render(source: str, problem: Problem, lines: Sequence[str]) -> str:
     if problem.hint:
         rendered.append(f"  hint: {problem.hint}")
     return "\n".join(rendered)
+
+
+@contextmanager
+def blaming(part: str) -> Iterator[None]:
+    """Whatever a plugin raises inside becomes a `PluginError` that names `part`, such as `metric 'x'`.
+
+    Errors that were made for their reader pass as they are.
+    """
+    try:
+        yield
+    except EngineError:
+        raise
+    except Exception as error:
+        raise PluginError(
+            f"{part} failed: {first_line(error)}",
+            hint="`engine plugins show` tells which distribution offers it; `engine plugins check` "
+            "runs the conformance checks on it",
+        ) from error
 
 
 def first_line(error: BaseException) -> str:

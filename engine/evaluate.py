@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeGuard, cast
 
@@ -12,6 +12,7 @@ import polars as pl
 from engine.contracts import MetricColumns, MetricData, PanelMetric, RowMetric
 from engine.data.forecast import quantile_column
 from engine.data.panel import Panel
+from engine.errors import PluginError, blaming
 from engine.registry import Registry, build
 from engine.spec.crosscheck import metric_name
 from engine.spec.model import MetricUse, RunSpec
@@ -24,7 +25,7 @@ class Scores:
     """scores: `model, metric, cutoff (null = all folds), segment, value, rows`, segment "all" first.
 
     series: `model, metric, unique_id, value`. units, better: per metric name. counts: scored rows
-    per model.
+    per model. broken: why metrics have no score: their code failed.
     """
 
     scores: pl.DataFrame
@@ -32,6 +33,7 @@ class Scores:
     units: Mapping[str, str]
     better: Mapping[str, str]
     counts: Mapping[str, int]
+    broken: Mapping[str, str] = field(default_factory=dict)
 
     def headline(self) -> pl.DataFrame:
         """The value of each model and metric over all folds and rows."""
@@ -40,12 +42,14 @@ class Scores:
 
 def build_metrics(spec: RunSpec, registry: Registry) -> dict[str, RowMetric | PanelMetric]:
     """The metrics of a spec by their names in the scores."""
-    built: dict[str, RowMetric | PanelMetric] = {}
-    for entry in spec.evaluate.metrics:
-        use = entry if isinstance(entry, MetricUse) else MetricUse(use=entry, name=None)
-        component = registry.find("metric", use.use).component
-        built[metric_name(entry)] = build(component, use.options)
-    return built
+    return {metric_name(m): _built(m, registry) for m in spec.evaluate.metrics}
+
+
+def _built(entry: str | MetricUse, registry: Registry) -> RowMetric | PanelMetric:
+    use = entry if isinstance(entry, MetricUse) else MetricUse(use=entry, name=None)
+    component = registry.find("metric", use.use).component
+    metric: RowMetric | PanelMetric = build(component, use.options)
+    return metric
 
 
 def evaluate(
@@ -56,45 +60,78 @@ def evaluate(
     registry: Registry,
     base: Path,
 ) -> Scores:
-    """Score forecast rows that have an actual; `forecasts` has cutoffs as ordinals."""
+    """Score forecast rows that have an actual; `forecasts` has cutoffs as ordinals.
+
+    A metric whose code fails is left out and named in `broken`; PluginError if something is judged
+    by it.
+    """
     rows = forecasts.join(actuals, on=["unique_id", "ds"], how="inner", maintain_order="left")
     columns = MetricColumns(
         quantiles={q: quantile_column(q) for q in spec.quantiles},
         season=spec.evaluate.season or panel.grid.freq.season,
     )
     rows, segments = _with_segments(rows, panel, spec)
-    metrics = build_metrics(spec, registry)
-    scores, series = [], []
-    for name, metric in metrics.items():
-        if is_row_metric(metric):
-            sums = _sums(rows, metric, columns, panel, segments)
-            scores.append(_pooled(sums, metric, name, segments))
-            series.append(_per_series(sums, metric, name))
-        else:
-            data = MetricData(rows.drop(segments), panel, columns, base)
-            counted = (
-                cast(PanelMetric, metric)
-                .score(data)
-                .with_columns(metric=pl.lit(name), rows=pl.lit(None, dtype=pl.UInt32))
-            )
-            scores.append(counted.select(_SCORE_COLUMNS))
-    order = {name: i for i, name in enumerate(metrics)}
+    data = MetricData(rows, panel, columns, base)
+    made: dict[str, _Scored] = {}
+    broken: dict[str, str] = {}
+    for entry in spec.evaluate.metrics:
+        name = metric_name(entry)
+        try:
+            with blaming(f"metric {name!r}"):
+                made[name] = _scored(name, _built(entry, registry), data, segments)
+        except PluginError as error:
+            if name in _judged_by(spec):
+                raise
+            broken[name] = error.message
+    order = {name: i for i, name in enumerate(made)}
     models = {name: i for i, name in enumerate(spec.models)}
     sorting = [
         pl.col("metric").replace_strict(order, return_dtype=pl.Int32),
         pl.col("model").replace_strict(models, return_dtype=pl.Int32),
         pl.col("segment") != ALL,
     ]
-    everything = pl.concat(scores, how="vertical_relaxed")
+    everything = pl.concat([one.scores for one in made.values()], how="vertical_relaxed")
+    series = [one.series for one in made.values() if one.series is not None]
     return Scores(
         scores=everything.sort(*sorting, "segment", "cutoff", maintain_order=True),
         series=pl.concat(series).sort("metric", "model", "unique_id", maintain_order=True)
         if series
         else pl.DataFrame(schema=_SERIES_SCHEMA),
-        units={name: metric.unit for name, metric in metrics.items()},
-        better={name: metric.better for name, metric in metrics.items()},
+        units={name: one.unit for name, one in made.items()},
+        better={name: one.better for name, one in made.items()},
         counts=dict(rows.group_by("model", maintain_order=True).len().iter_rows()),
+        broken=broken,
     )
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """What one metric gave: its rows of the scores and, if it has them, of the series' scores."""
+
+    scores: pl.DataFrame
+    series: pl.DataFrame | None
+    unit: str
+    better: str
+
+
+def _judged_by(spec: RunSpec) -> set[str | None]:
+    """Metrics that the choice of the model or an expectation cannot do without."""
+    decides = spec.select.metric if spec.select else metric_name(spec.evaluate.metrics[0])
+    return {decides, *(expected.metric for expected in spec.expect)}
+
+
+def _scored(
+    name: str, metric: RowMetric | PanelMetric, data: MetricData, segments: Sequence[str]
+) -> _Scored:
+    if is_row_metric(metric):
+        sums = _sums(data.rows, metric, data.columns, data.panel, segments)
+        pooled, series = _pooled(sums, metric, name, segments), _per_series(sums, metric, name)
+        return _Scored(pooled, series, metric.unit, metric.better)
+    whole = cast(PanelMetric, metric)
+    counted = whole.score(replace(data, rows=data.rows.drop(segments))).with_columns(
+        metric=pl.lit(name), rows=pl.lit(None, dtype=pl.UInt32)
+    )
+    return _Scored(counted.select(_SCORE_COLUMNS), None, whole.unit, whole.better)
 
 
 _SCORE_COLUMNS = ["model", "metric", "cutoff", "segment", "value", "rows"]

@@ -11,7 +11,7 @@ import polars as pl
 from engine.backtest import Task
 from engine.contracts import TaskExecutor
 from engine.data.forecast import quantile_column
-from engine.errors import EngineError
+from engine.errors import EngineError, PluginError, blaming
 from engine.observers import Observers
 from engine.registry import build
 from engine.spec.validate import executor_use
@@ -129,4 +129,23 @@ def _results(
         return
     component = work.registry.find("executor", use.use).component
     executor: TaskExecutor = build(component, use.options)
-    yield from executor.map(FUNCTION, work.folder, [t.plain() for t in tasks], observers.event)
+    left = {task.name for task in tasks}
+    with blaming(f"executor {use.use!r}"):
+        plain = [task.plain() for task in tasks]
+        made = iter(executor.map(FUNCTION, work.folder, plain, observers.event))
+    while True:
+        # Only the executor is blamed, not whoever takes its results.
+        with blaming(f"executor {use.use!r}"):
+            result = next(made, None)
+        if result is None:
+            break
+        if not isinstance(result, Mapping) or result.get("name") not in left:
+            said = f"returned {str(result)[:80]!r}, which is the result of no task that is left"
+            raise PluginError(f"executor {use.use!r} {said}")
+        left.remove(result["name"])
+        yield result
+    if left:
+        raise PluginError(
+            f"executor {use.use!r} ended without the results of {len(left)} of {len(tasks)} tasks: "
+            f"{', '.join(sorted(left)[:3])}"
+        )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import datetime as dt
 import fnmatch
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from engine.contracts import CrossSection, Feature, FeatureContext, FeatureFactory
+from engine.contracts import CrossSection, Feature, FeatureContext, FeatureFactory, FeatureSet
 from engine.data.panel import Future, Panel, Roles
-from engine.errors import DataError, PluginError, first_line
+from engine.errors import DataError, PluginError, blaming, first_line
 
 MAX_LEVELS = 10_000
 
@@ -63,7 +63,10 @@ def plan_features(
     sections: list[CrossSection] = []
     owner: dict[str, str] = {}
     for builder_name, builder in builders:
-        made = builder.build(context)
+        with blaming(builder_name):
+            made = builder.build(context)
+        if not isinstance(made, FeatureSet):
+            raise PluginError(f"{builder_name} returned {type(made).__name__}, not a FeatureSet")
         for feature in made.features:
             if feature.name in owner:
                 raise DataError(
@@ -83,7 +86,7 @@ def _check_inputs(
 ) -> None:
     """A known feature reads only what is known; nothing reads an undeclared column."""
     roles = context.roles
-    known_sections = {s.name for s in sections if _section_is_known(s, roles)}
+    known_sections = {s.name for s in sections if section_is_known(s, roles)}
     allowed = {
         "known": {"ds", *roles.future, *known_sections},
         "history": {"ds", "y", *roles.covariates, *(s.name for s in sections)},
@@ -101,7 +104,8 @@ def _check_inputs(
         raise PluginError(f"aligned feature {feature.name!r} of {builder} has no season")
 
 
-def _section_is_known(section: CrossSection, roles: Roles) -> bool:
+def section_is_known(section: CrossSection, roles: Roles) -> bool:
+    """Whether a cross-sectional column is made of what is known ahead alone."""
     inputs = set(section.expr.meta.root_names()) | set(section.by)
     return inputs <= {*roles.future, *roles.keys, *roles.static, "ds", "unique_id"}
 
@@ -150,7 +154,7 @@ def add_cross_sections(panel: Panel, sections: Sequence[CrossSection]) -> Panel:
     for section in sections:
         column = section.expr.over([*section.by, "ds"]).cast(pl.Float32).alias(section.name)
         wide = wide.with_columns(column)
-        if _section_is_known(section, roles):
+        if section_is_known(section, roles):
             roles = replace(roles, future=(*roles.future, section.name))
         else:
             roles = replace(roles, past=(*roles.past, section.name))
@@ -304,17 +308,18 @@ def _columns(features: Sequence[Feature], values: Matrix) -> list[pl.Series]:
     return [pl.Series(f.name, v, nan_to_null=True) for f, v in zip(features, values, strict=True)]
 
 
-def with_covariates(panel: Panel, future: Future, patterns: Sequence[str]) -> tuple[Panel, Future]:
-    """Only the covariates whose names match any of the patterns."""
+def with_covariates(panel: Panel, future: Future, names: Collection[str]) -> tuple[Panel, Future]:
+    """Only the covariates with these names."""
 
     def kept(columns: Sequence[str]) -> tuple[str, ...]:
-        return tuple(c for c in columns if any(fnmatch.fnmatchcase(c, p) for p in patterns))
+        return tuple(column for column in columns if column in names)
 
     old = panel.roles
     roles = Roles(old.keys, kept(old.future), kept(old.past), kept(old.static))
     frame = panel.frame.select("unique_id", "ds", "y", *roles.covariates)
     ahead = future.frame.select("unique_id", "ds", "ahead", *roles.future)
-    return panel.with_frame(frame, roles), replace(future, frame=ahead)
+    series = panel.series.drop(c for c in old.static if c not in roles.static)
+    return replace(panel, frame=frame, series=series, roles=roles), replace(future, frame=ahead)
 
 
 def availability_table(plan: FeaturePlan) -> list[Mapping[str, Any]]:

@@ -1,8 +1,7 @@
 """Many steps from models of design rows: the `direct` and `recursive` strategies.
 
-A design row for cutoff t and target u = t + a is `history[t] + aligned[u] + known[u] + static`. In a
-bucket of steps k1..k2 every target is used once: cutoffs lie k2 - k1 + 1 periods apart, counted back
-from the panel's end, so that the buckets tile time and the newest targets are always used.
+`direct` fits one model for each bucket of steps, `recursive` one for a single step, whose forecasts it
+feeds back. What a design row holds is told in `engine.designs`.
 """
 
 from __future__ import annotations
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from engine.components import Capabilities
 from engine.contracts import (
     Design,
     DesignBlock,
@@ -26,10 +26,20 @@ from engine.contracts import (
     Training,
 )
 from engine.data.panel import Future, IntArray, Panel
-from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static, known_rows
+from engine.designs import (
+    Values,
+    complete,
+    gather,
+    rows_of,
+    spread_over,
+    training_block,
+)
+from engine.features import FeaturePlan, evaluate, evaluate_static, known_rows
 
 SHARD_ROWS = 1_000_000
 CACHE_BYTES = 3_000_000_000
+EVERYTHING = Capabilities(input="design", static_covariates=True, missing_values=True)
+"""What a model is taken to accept if nobody says what it declares."""
 
 
 def default_buckets(horizon: int) -> list[int]:
@@ -40,22 +50,13 @@ def default_buckets(horizon: int) -> list[int]:
 
 
 @dataclass(frozen=True)
-class _Values:
-    """Feature values of a panel's rows, each (features, rows); static (features, n_series)."""
-
-    history: Matrix
-    aligned: Matrix
-    known: Matrix
-    static: Matrix
-
-
-@dataclass(frozen=True)
 class TabularModel:
     """A model of design rows made into one of whole series.
 
     buckets: last step of each bucket (direct), or None for the recursive strategy.
     window: only targets of the last so many periods are trained on. shard_rows: rows whose features
-    are held at once; None: `SHARD_ROWS`, or all of them below `CACHE_BYTES`.
+    are held at once; None: `SHARD_ROWS`, or all of them below `CACHE_BYTES`. able: what the model
+    takes; rows in which a feature is missing and attributes of series are left out if it does not.
     """
 
     model: DesignModel
@@ -63,6 +64,7 @@ class TabularModel:
     buckets: Sequence[int] | None
     window: int | None
     shard_rows: int | None = None
+    able: Capabilities = EVERYTHING
 
     def fit(self, train: Training) -> FittedTabular:
         """Fit one model per bucket (direct) or one for a single step (recursive)."""
@@ -74,18 +76,24 @@ class TabularModel:
             design = self._design(train, shards, first, last)
             fitted.append(self.model.fit(design))
         ids = tuple(train.panel.ids)
-        return FittedTabular(fitted, ranges, self.plan, self.buckets is None, train.quantiles, ids)
+        recursive, asked = self.buckets is None, train.quantiles
+        return FittedTabular(
+            fitted, ranges, self.plan, recursive, asked, ids, self.able.missing_values
+        )
 
     def _design(self, train: Training, shards: _ShardValues, first: int, last: int) -> Design:
         def blocks() -> Iterator[DesignBlock]:
             for offset, panel, values in shards:
-                block = _training_block(panel, values, self.plan, first, last, self.window, offset)
+                block = training_block(panel, values, self.plan, first, last, self.window, offset)
+                if not self.able.missing_values:
+                    block = rows_of(block, complete(block))
                 if block.y.size:
                     yield block
 
+        statics = () if self.able.static_covariates else train.panel.roles.static
         return Design(
             features=tuple(self.plan.names),
-            series=train.panel.series,
+            series=train.panel.series.drop(statics),
             quantiles=train.quantiles,
             seed=train.seed,
             blocks=blocks,
@@ -101,21 +109,21 @@ class _ShardValues:
         self._rows = shard_rows or SHARD_ROWS
         size = panel.frame.height * max(len(plan.features), 1) * 4
         small = size <= CACHE_BYTES if shard_rows is None else panel.frame.height <= shard_rows
-        self._cache: list[tuple[int, Panel, _Values]] | None = (
+        self._cache: list[tuple[int, Panel, Values]] | None = (
             list(self._compute()) if small else None
         )
 
-    def __iter__(self) -> Iterator[tuple[int, Panel, _Values]]:
+    def __iter__(self) -> Iterator[tuple[int, Panel, Values]]:
         return iter(self._cache) if self._cache is not None else self._compute()
 
-    def _compute(self) -> Iterator[tuple[int, Panel, _Values]]:
+    def _compute(self) -> Iterator[tuple[int, Panel, Values]]:
         offset = 0
         for shard in self._panel.shards(self._rows):
             known = shard.frame.select("unique_id", "ds", *shard.roles.future)
             yield (
                 offset,
                 shard,
-                _Values(
+                Values(
                     history=evaluate(shard.frame, self._plan.of("history")),
                     aligned=evaluate(shard.frame, self._plan.of("aligned")),
                     known=evaluate(known, self._plan.of("known")),
@@ -131,71 +139,6 @@ def _ranges(buckets: Sequence[int], gap: int) -> list[tuple[int, int]]:
     return [(gap + a, gap + b) for a, b in zip(starts, buckets, strict=True)]
 
 
-def _training_block(
-    panel: Panel,
-    values: _Values,
-    plan: FeaturePlan,
-    first: int,
-    last: int,
-    window: int | None,
-    series_offset: int,
-) -> DesignBlock:
-    """Every observed target of the panel once, with a cutoff `first..last` periods before it."""
-    ordinal, index = panel.ordinals, panel.series_index
-    y = panel.y()
-    width = last - first + 1
-    ahead = first + (ordinal - first - panel.end) % width
-    target = np.arange(y.size)
-    usable = np.isfinite(y) & (target - ahead >= panel.offsets[:-1][index])
-    if window is not None:
-        usable &= ordinal > panel.end - window
-    target, ahead, index = target[usable], ahead[usable], index[usable]
-    X = _gather(panel, values, plan, index, target - ahead, target, ahead, target)
-    return DesignBlock(
-        X=X,
-        y=y[target],
-        series=(index + series_offset).astype(np.int32),
-        step=ahead.astype(np.int16),
-        age=(panel.end - ordinal[target]).astype(np.int32),
-    )
-
-
-def _gather(
-    panel: Panel,
-    values: _Values,
-    plan: FeaturePlan,
-    index: npt.NDArray[np.integer[Any]],
-    origin: IntArray,
-    target: IntArray,
-    ahead: IntArray,
-    known: IntArray,
-) -> npt.NDArray[np.float32]:
-    """Design rows in the order of the plan, column-major.
-
-    origin, target: rows of `panel` (a target may lie after its series' last row); known: rows of
-    the known values.
-    """
-    X = np.empty((index.size, len(plan.features)), dtype=np.float32, order="F")
-    place = {"history": 0, "aligned": 0, "known": 0, "static": 0}
-    first_row, last_row = panel.offsets[:-1][index], panel.offsets[1:][index] - 1
-    for column, feature in enumerate(plan.features):
-        row = place[feature.availability]
-        place[feature.availability] += 1
-        if feature.availability == "history":
-            X[:, column] = values.history[row][origin]
-        elif feature.availability == "known":
-            X[:, column] = values.known[row][known]
-        elif feature.availability == "static":
-            X[:, column] = values.static[row][index]
-        else:
-            back = feature.season * -(-ahead // feature.season)
-            source = target - back
-            outside = (source < first_row) | (source > last_row)
-            X[:, column] = values.aligned[row][np.clip(source, first_row, last_row)]
-            X[outside, column] = np.nan
-    return X
-
-
 @dataclass(frozen=True)
 class FittedTabular:
     """One fitted model per range of periods ahead; implements `FittedPanelModel`."""
@@ -206,6 +149,7 @@ class FittedTabular:
     recursive: bool
     quantiles: tuple[float, ...]
     ids: tuple[str, ...]
+    missing_values: bool = True
 
     def predict(self, history: Panel, future: Future) -> Prediction:
         """All steps of all series, shapes (n_series, gap + horizon[, quantile])."""
@@ -221,7 +165,7 @@ class FittedTabular:
     def _direct(self, history: Panel, future: Future) -> Prediction:
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
         rows, first_future = known_rows(history, future, _lookback(self.plan.of("known"), history))
-        values = _Values(
+        values = Values(
             history=evaluate(tail.frame, self.plan.of("history")),
             aligned=evaluate(tail.frame, self.plan.of("aligned")),
             known=evaluate(rows, self.plan.of("known")),
@@ -230,45 +174,67 @@ class FittedTabular:
         n, ahead_max = history.n_series, future.ahead_max
         y_hat = np.full((n, ahead_max), np.nan)
         quantiles: npt.NDArray[np.float64] | None = None
+        failures: dict[int, str] = {}
         for model, (first, last) in zip(self.fitted, self.ranges, strict=True):
             for ahead in range(first, last + 1):
                 block = self._future_block(tail, values, first_future, ahead, ahead)
-                made = model.predict(block)
+                made = self._asked(model, block, failures)
                 y_hat[:, ahead - 1] = made.y_hat
                 if made.quantiles is not None:
                     if quantiles is None:
                         quantiles = np.full((n, ahead_max, len(self.quantiles)), np.nan)
                     quantiles[:, ahead - 1] = made.quantiles
-        return Prediction(y_hat, quantiles)
+        return Prediction(y_hat, quantiles, failures)
+
+    def _asked(
+        self, model: FittedDesignModel, block: DesignBlock, failures: dict[int, str]
+    ) -> Prediction:
+        """A model's forecast of one row a series; what it cannot forecast goes to `failures`."""
+        rows = np.ones(block.series.size, bool) if self.missing_values else complete(block)
+        for series in np.flatnonzero(~rows):
+            lost = self.plan.names[int(np.flatnonzero(np.isnan(block.X[series]))[0])]
+            reason = f"feature {lost!r} is missing, and the model takes no missing values"
+            failures.setdefault(int(series), reason)
+        if not rows.any():
+            return Prediction(np.full(rows.size, np.nan))
+        made = model.predict(block if rows.all() else rows_of(block, rows))
+        for number, reason in made.failures.items():
+            for series in np.flatnonzero(rows & (block.series == number)):
+                failures.setdefault(int(series), reason)
+        return made if rows.all() else spread_over(made, rows)
 
     def _recursive(self, history: Panel, future: Future) -> Prediction:
-        """Each forecast becomes the last known value of the next one."""
+        """Each forecast becomes the last known value of the next one.
+
+        Quantiles of one step say nothing of a later one: the engine calibrates those of all steps.
+        """
+        failures: dict[int, str] = {}
         rows, first_future = known_rows(history, future, _lookback(self.plan.of("known"), history))
         known = evaluate(rows, self.plan.of("known"))
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
         static = evaluate_static(tail.series, self.plan.of("static"))
         y_hat = np.full((history.n_series, future.ahead_max), np.nan)
         for ahead in range(1, future.ahead_max + 1):
-            values = _Values(
+            values = Values(
                 history=evaluate(tail.frame, self.plan.of("history")),
                 aligned=evaluate(tail.frame, self.plan.of("aligned")),
                 known=known,
                 static=static,
             )
             block = self._future_block(tail, values, first_future, 1, ahead)
-            y_hat[:, ahead - 1] = self.fitted[0].predict(block).y_hat
+            y_hat[:, ahead - 1] = self._asked(self.fitted[0], block, failures).y_hat
             tail = _appended(tail, future, ahead, y_hat[:, ahead - 1])
-        return Prediction(y_hat)
+        return Prediction(y_hat, failures=failures)
 
     def _future_block(
-        self, tail: Panel, values: _Values, first_future: IntArray, step: int, ahead: int
+        self, tail: Panel, values: Values, first_future: IntArray, step: int, ahead: int
     ) -> DesignBlock:
         """Rows for every series, `step` periods after the tail's end, `ahead` after the cutoff."""
         n = tail.n_series
         index = np.arange(n, dtype=np.int32)
         last = tail.offsets[1:] - 1
         steps = np.full(n, step, dtype=np.int64)
-        X = _gather(
+        X = gather(
             tail, values, self.plan, index, last, last + step, steps, first_future + ahead - 1
         )
         return DesignBlock(
@@ -294,6 +260,7 @@ class FittedTabular:
             "features": self.plan.names,
             "quantiles": list(self.quantiles),
             "series": list(self.ids),
+            "missing_values": self.missing_values,
         }
         (folder / "horizon.json").write_text(json.dumps(meta, indent=1))
 
@@ -305,7 +272,8 @@ class FittedTabular:
         ranges = [(int(a), int(b)) for a, b in meta["ranges"]]
         plan = plan.matching(meta["features"])
         quantiles, ids = tuple(meta["quantiles"]), tuple(meta["series"])
-        return cls(parts, ranges, plan, bool(meta["recursive"]), quantiles, ids)
+        recursive, holes = bool(meta["recursive"]), bool(meta.get("missing_values", True))
+        return cls(parts, ranges, plan, recursive, quantiles, ids, holes)
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
         """The parts' tables, with the periods ahead that each part is for."""

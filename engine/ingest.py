@@ -11,7 +11,7 @@ from engine.contracts import DataSource, SourceContext
 from engine.data.build import Missing, build_panel
 from engine.data.calendar import Frequency
 from engine.data.panel import Panel, Roles
-from engine.errors import DataError, EngineError, first_line
+from engine.errors import DataError, EngineError, PluginError, first_line
 from engine.registry import Registry, build
 from engine.spec.model import MissingSpec, RunSpec
 
@@ -34,7 +34,7 @@ def read_panel(spec: RunSpec, source: DataSource) -> Panel:
     data = spec.data
     try:
         return build_panel(
-            source.scan(),
+            _scanned(source, data.source.use),
             roles=declared_roles(spec),
             ds=data.columns.ds,
             y=data.columns.y,
@@ -50,6 +50,19 @@ def read_panel(spec: RunSpec, source: DataSource) -> Panel:
             f"source {data.source.use!r} cannot be read: {first_line(error)}",
             hint="check its options with `engine plugins show " + data.source.use + "`",
         ) from error
+
+
+def _scanned(source: DataSource, name: str) -> pl.LazyFrame:
+    """The rows of a source; what else than reading goes wrong in it is its own fault, by name."""
+    try:
+        rows = source.scan()
+    except (EngineError, pl.exceptions.PolarsError, OSError):
+        raise
+    except Exception as error:
+        raise PluginError(f"source {name!r} failed: {first_line(error)}") from error
+    if not isinstance(rows, pl.LazyFrame):
+        raise PluginError(f"source {name!r} returned {type(rows).__name__}, not a lazy frame")
+    return rows
 
 
 def declared_roles(spec: RunSpec) -> Roles:

@@ -17,8 +17,9 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 import engine
+from engine.abilities import capabilities_of, plan_for
 from engine.backtest import eligible
-from engine.components import Model
+from engine.components import Capabilities, Model
 from engine.contracts import Design, DesignBlock, Prediction, Training
 from engine.data.panel import Future, Panel
 from engine.errors import DataError, NotFoundError, UsageError
@@ -74,10 +75,14 @@ def write_matrix(
     name, use = _model_of(spec, registry, request.model)
     panel = read_panel(spec, open_source(spec, registry, base))
     plan = plan_of(panel, spec, registry)
-    check_models(panel, plan, spec)
+    check_models(panel, spec, registry)
+    component = registry.find("model", use.use).component
+    assert isinstance(component, Model)
+    able = capabilities_of(component, use)
+    chosen = plan_for(able, use, plan, panel.roles)
     panel = add_cross_sections(panel, plan.cross_sections)
     cutoff = panel.end if request.cutoff is None else _ordinal(panel, request.cutoff)
-    rows = _Rows(spec, name, use, plan.matching(use.features), cutoff, request.forecast)
+    rows = _Rows(spec, name, use, able, chosen, cutoff, request.forecast)
     _check_names(panel, rows.plan)
     _check_forecast(rows, panel)
     meta = {
@@ -192,6 +197,7 @@ class _Rows:
     spec: RunSpec
     name: str
     use: ModelUse
+    able: Capabilities
     plan: FeaturePlan
     cutoff: int
     forecast: bool
@@ -210,7 +216,8 @@ class _Rows:
         buckets = use.buckets or default_buckets(spec.horizon)
         recorder = _Recorder()
         direct = buckets if self._is_direct else None
-        model = TabularModel(recorder, self.plan, direct, use.window, history.frame.height)
+        rows = history.frame.height
+        model = TabularModel(recorder, self.plan, direct, use.window, rows, self.able)
         season = history.grid.freq.season
         training = Training(
             history, spec.horizon, spec.gap, (), season, spec.seed, lambda event, fields: None

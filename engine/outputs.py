@@ -12,7 +12,7 @@ from engine.components import Writer
 from engine.contracts import DataSource, Results, ResultWriter
 from engine.data.forecast import quantiles_of
 from engine.data.panel import Panel
-from engine.errors import DataError, EngineError, PluginError, first_line
+from engine.errors import DataError, EngineError, PluginError, blaming, first_line
 from engine.evaluate import Scores
 from engine.execute import Execution
 from engine.features import availability_table
@@ -35,7 +35,9 @@ def begin(folder: RunFolder, loaded: LoadedSpec, registry: Registry, source: Dat
         **manifest.environment(loaded, registry),
         status="running",
     )
-    for name, table in source.artifacts().items():
+    with blaming(f"source {loaded.spec.data.source.use!r}"):
+        artifacts = dict(source.artifacts())
+    for name, table in artifacts.items():
         (folder.path / "source").mkdir(exist_ok=True)
         folder.write_table(f"source/{name}", table)
 
@@ -121,8 +123,8 @@ def run_writers(
     troubles: list[EngineError] = []
     for use in spec.write:
         component = registry.find("writer", use.use).component
-        writer: ResultWriter = build(component, use.options)
         try:
+            writer: ResultWriter = build(component, use.options)
             paths = [_inside(path, folder.path) for path in writer.write(results)]
         except EngineError as error:
             troubles.append(error)

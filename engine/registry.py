@@ -14,7 +14,7 @@ import pluggy
 
 from engine import hookspecs
 from engine.components import KINDS, Component, Params
-from engine.errors import MissingDependencyError, NotFoundError, PluginError, first_line
+from engine.errors import MissingDependencyError, NotFoundError, PluginError, blaming, first_line
 
 GROUP = "engine"
 _HOOKS = {
@@ -121,10 +121,15 @@ class Registry:
 
 
 def build(component: Component, params: Params | Mapping[str, Any], *arguments: Any) -> Any:
-    """Import a component's factory and build it: `Factory(params, *arguments)`."""
+    """Import a component's factory and build it: `Factory(params, *arguments)`.
+
+    PluginError naming the component if its code raises.
+    """
     if not isinstance(params, Params):
         params = component.params.model_validate(params)
-    return load_factory(component)(params, *arguments)
+    factory = load_factory(component)
+    with blaming(f"{component.kind} {component.name!r}"):
+        return factory(params, *arguments)
 
 
 def load_factory(component: Component) -> Any:

@@ -17,6 +17,7 @@ import polars as pl
 
 import engine
 from engine import manifest, outputs
+from engine.abilities import capabilities_of
 from engine.backtest import Fold, actuals, backtest_tasks, final_tasks, make_folds
 from engine.calibrate import Calibration, calibrate
 from engine.choose import Choice, choose, chosen_models
@@ -36,7 +37,7 @@ from engine.registry import Registry, load_factory
 from engine.rundir import RunFolder, check_writable
 from engine.spec.model import RunSpec
 from engine.spec.validate import LoadedSpec, component_uses
-from engine.workspace import Workspace, check_models, plan_of, prepare
+from engine.workspace import Workspace, check_models, prepare
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _run(
     fingerprint = _agreed_fingerprint(panel, lock)
     observers.hook("engine_panel_ready", panel=panel)
     folds = make_folds(panel, spec)
-    check_models(panel, plan_of(panel, spec, registry), spec)
+    check_models(panel, spec, registry)
 
     with RunFolder(output, spec.name, manifest.spec_fingerprint(loaded)) as folder:
         outputs.begin(folder, loaded, registry, source)
@@ -142,7 +143,11 @@ def _run(
         backtested = _backtest(work, folds, folder, observers)
 
         observers.stage("evaluate", "calibrating quantiles, scoring")
-        tested = _judge(work, folds, backtested, base)
+        try:
+            tested = _judge(work, folds, backtested, base)
+        except BaseException:
+            outputs.keep_partial(folder, work, backtested)
+            raise
 
         models = chosen_models(spec, tested.choice) if beyond else []
         future = _forecast(work, tested, models, observers)
@@ -192,7 +197,7 @@ def _concluded(
     found = _evidence(tested, lock)
     expected = [verdict.plain() for verdict in judge(expect, found)]
     failed = failures.filter(pl.col("kind") == "failed").height
-    exit_code = _exit_code(expected, failed)
+    exit_code = _exit_code(expected, failed + len(tested.scores.broken))
     folder.manifest.update(
         status=_STATUS[exit_code],
         tasks=[*tested.execution.records(), *future.records],
@@ -206,6 +211,7 @@ def _concluded(
         best=manifest.choice_summary(tested.choice),
         expect=expected,
         failures={"failed": failed, "skipped": failures.height - failed},
+        metric_errors=list(tested.scores.broken.values()),
     )
     return Outcome(folder.path, tested.scores, tested.choice, expected, found, failures,
                    folder.manifest, exit_code)  # fmt: skip
@@ -317,5 +323,5 @@ def capabilities(spec: RunSpec, registry: Registry) -> dict[str, Capabilities]:
     for name, use in spec.models.items():
         component = registry.find("model", use.use).component
         assert isinstance(component, Model)
-        able[name] = component.capabilities
+        able[name] = capabilities_of(component, use)
     return able

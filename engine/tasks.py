@@ -5,6 +5,7 @@ This is the only code that hands data to a model, and it cuts at the cutoff firs
 
 from __future__ import annotations
 
+import fnmatch
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -15,8 +16,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from engine.abilities import capabilities_of, columns_taken, plan_for, without_holes
 from engine.backtest import Task, eligible
-from engine.components import Component, Model
 from engine.contracts import Prediction, Report, Training
 from engine.data.forecast import forecast_frame, ordered_quantiles, quantile_column
 from engine.data.panel import Future, Panel
@@ -24,6 +25,7 @@ from engine.errors import EngineError, PluginError, first_line
 from engine.features import panel_with_features, with_covariates
 from engine.future import future_of
 from engine.horizon import TabularModel, default_buckets
+from engine.ingest import declared_roles
 from engine.registry import build
 from engine.selection import SelectingModel
 from engine.spec.model import ModelUse, RunSpec
@@ -82,6 +84,8 @@ def _fit_and_predict(
     model = _Wrapped(work, task, use)
     train_panel, train_future = model.inputs(task.fit_cutoff)
     if train_panel.n_series == 0:
+        lost = model.left_out(task.fit_cutoff).items()
+        failures += [[cutoff, *reason] for cutoff in task.cutoffs for reason in lost]
         return
     fitted = model.build().fit(
         Training(
@@ -98,10 +102,11 @@ def _fit_and_predict(
         history, future = (
             (train_panel, train_future) if cutoff == task.fit_cutoff else model.inputs(cutoff)
         )
+        failures += [[cutoff, *reason] for reason in model.left_out(cutoff).items()]
         if history.n_series == 0:
             continue
         prediction = fitted.predict(history, future)
-        prediction = _checked(prediction, history, future, spec, work.model_component(task.model))
+        prediction = _checked(prediction, history, future, spec, model)
         ids = history.ids
         failures += [[cutoff, ids[i], why] for i, why in sorted(prediction.failures.items())]
         prediction = model.inverted(prediction, cutoff)
@@ -116,26 +121,29 @@ class _Wrapped:
 
     def __init__(self, work: Workspace, task: Task, use: ModelUse) -> None:
         self._work, self._task, self._use = work, task, use
-        self._component = work.model_component(task.model)
-        self._design = self._component.capabilities.input == "design"
-        self._plan = work.plan.matching(use.features if self._design or use.features else [])
-        self._raw: dict[int, tuple[Panel, Future]] = {}
+        self.component = work.model_component(task.model)
+        self.able = capabilities_of(self.component, use)
+        self._design = self.able.input == "design"
+        self._plan = plan_for(self.able, use, work.plan, declared_roles(work.spec))
+        self._raw: dict[int, tuple[Panel, Future, dict[str, str]]] = {}
 
     def build(self) -> Any:
         """The model, ready to fit; models of design rows get a horizon strategy."""
         spec = self._work.spec
-        model = build(self._component, self._use.options)
+        model = build(self.component, self._use.options)
         if not self._design:
             return model
         if self._use.select_features is not None:
             model = SelectingModel(model, self._work.selector(self._use.select_features))
         direct = self._use.strategy == "direct"
         buckets = (self._use.buckets or default_buckets(spec.horizon)) if direct else None
-        return TabularModel(model, self._plan, buckets, self._use.window, spec.run.shard_rows)
+        return TabularModel(
+            model, self._plan, buckets, self._use.window, spec.run.shard_rows, self.able
+        )
 
     def inputs(self, cutoff: int) -> tuple[Panel, Future]:
         """History up to a cutoff and its known future, transformed, with features added."""
-        history, future = self._cut(cutoff)
+        history, future, _ = self._cut(cutoff)
         transform = target_transform(history, self._use.target, self._use.scale, self._task.model)
         history = transform.apply(history)
         if self._design:
@@ -147,24 +155,31 @@ class _Wrapped:
         return history, future
 
     def _visible(self, history: Panel) -> list[str]:
-        """Patterns of the columns a model of whole series sees: what it asked for and its features.
+        """Columns a model of whole series sees: what it takes and asked for, and its features.
 
         Cross-sectional columns only feed features; they are not covariates of their own.
         """
         internal = {section.name for section in self._work.plan.cross_sections}
         roles = history.roles
-        columns = [c for c in (*roles.covariates, *roles.static) if c not in internal]
-        asked = columns if self._use.covariates is None else self._use.covariates
-        return [*asked, *self._plan.names]
+        columns = [c for c in columns_taken(self.able, roles) if c not in internal]
+        asked = ["*"] if self._use.covariates is None else self._use.covariates
+        seen = [c for c in columns if any(fnmatch.fnmatchcase(c, p) for p in asked)]
+        return [*seen, *self._plan.names]
 
-    def _cut(self, cutoff: int) -> tuple[Panel, Future]:
+    def left_out(self, cutoff: int) -> dict[str, str]:
+        """Series that the model is not given at a cutoff, and why."""
+        return self._cut(cutoff)[2]
+
+    def _cut(self, cutoff: int) -> tuple[Panel, Future, dict[str, str]]:
         if cutoff not in self._raw:
-            self._raw = {cutoff: cut(self._work.panel, self._work.spec, cutoff, self._task.series)}
+            whole = cut(self._work.panel, self._work.spec, cutoff, self._task.series)
+            bare = self._design or self.able.missing_values
+            self._raw = {cutoff: (*whole, {}) if bare else without_holes(*whole, self._use.window)}
         return self._raw[cutoff]
 
     def inverted(self, prediction: Prediction, cutoff: int) -> Prediction:
         """Back to the units of y."""
-        history, _ = self._cut(cutoff)
+        history, _, _ = self._cut(cutoff)
         transform = target_transform(history, self._use.target, self._use.scale, self._task.model)
         quantiles = prediction.quantiles
         return replace(
@@ -191,32 +206,29 @@ def history_of(panel: Panel, spec: RunSpec, cutoff: int) -> Panel:
 
 
 def _checked(
-    prediction: Prediction, history: Panel, future: Future, spec: RunSpec, component: Component
+    prediction: Prediction, history: Panel, future: Future, spec: RunSpec, model: _Wrapped
 ) -> Prediction:
     """Shapes and finiteness; a series with a non-finite forecast counts as failed."""
-    shape = (history.n_series, future.ahead_max)
+    name, shape = model.component.name, (history.n_series, future.ahead_max)
     if not isinstance(prediction, Prediction):
-        raise PluginError(
-            f"model {component.name!r} returned {type(prediction).__name__}, not a Prediction"
-        )
+        raise PluginError(f"model {name!r} returned {type(prediction).__name__}, not a Prediction")
     if prediction.y_hat.shape != shape:
         raise PluginError(
-            f"model {component.name!r} returned y_hat of shape {prediction.y_hat.shape}, not {shape}"
+            f"model {name!r} returned y_hat of shape {prediction.y_hat.shape}, not {shape}"
         )
     quantiles = prediction.quantiles
     if quantiles is not None and quantiles.shape != (*shape, len(spec.quantiles)):
         raise PluginError(
-            f"model {component.name!r} returned quantiles of shape {quantiles.shape}, "
+            f"model {name!r} returned quantiles of shape {quantiles.shape}, "
             f"not {(*shape, len(spec.quantiles))}"
         )
     if (
-        isinstance(component, Model)
-        and component.capabilities.quantiles
+        model.able.quantiles
         and spec.quantiles
         and quantiles is None
         and len(prediction.failures) < history.n_series
     ):
-        raise PluginError(f"model {component.name!r} declares quantiles but returned none")
+        raise PluginError(f"model {name!r} declares quantiles but returned none")
     wanted = prediction.y_hat[:, future.gap :]
     bad = ~np.isfinite(wanted).all(axis=1)
     if quantiles is not None:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from engine.abilities import check_features
 from engine.components import Model
 from engine.contracts import FeatureSelector
 from engine.data.calendar import Frequency, TimeGrid
@@ -65,10 +66,15 @@ def plan_of(panel: Panel, spec: RunSpec, registry: Registry) -> FeaturePlan:
     return plan_features(builders, context)
 
 
-def check_models(panel: Panel, plan: FeaturePlan, spec: RunSpec) -> None:
-    """What every fold of a model would fail on: unknown features, negative y under log1p."""
+def check_models(panel: Panel, spec: RunSpec, registry: Registry) -> None:
+    """What every fold of a model would fail on: features that are unknown or of no use to it,
+    negative y under log1p."""
+    plan = plan_of(panel, spec, registry)
     for name, use in spec.models.items():
         plan.matching(use.features)
+        component = registry.find("model", use.use).component
+        assert isinstance(component, Model)
+        check_features(name, component.capabilities, use, plan, panel.roles)
         if use.target == "log1p":
             negative_target(panel.frame["y"], panel.frame["unique_id"], name)
 

@@ -10,11 +10,16 @@ from pathlib import Path
 
 
 def install(source: Path, home: Path) -> Path:
-    """Build a copy of a package and install its wheel into `home / site`."""
+    """Build the wheel of a copy of a package, throw the copy away, install into `home / site`."""
     copy = home / f"source-{source.name}"
     shutil.copytree(source, copy, ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    command += ["--no-build-isolation", "--target", str(home / "site"), str(copy)]
+    pip = [sys.executable, "-m", "pip"]
+    options = ["--quiet", "--no-deps", "--no-index"]
+    build = [*pip, "wheel", *options, "--no-build-isolation", "--wheel-dir", str(home / "wheels")]
+    subprocess.run([*build, str(copy)], check=True, capture_output=True)
+    shutil.rmtree(copy)
+    (wheel,) = (home / "wheels").glob(f"{source.name.replace('-', '_')}-*.whl")
+    command = [*pip, "install", *options, "--target", str(home / "site"), str(wheel)]
     subprocess.run(command, check=True, capture_output=True)
     return home / "site"
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 import time
 import tracemalloc
 from pathlib import Path
@@ -89,3 +91,44 @@ def test_binary_junk_is_refused(tmp_path: Path, content: bytes):
     path.write_bytes(content)
     with pytest.raises(SpecError):
         load_spec(path, REGISTRY)
+
+
+IN_A_FRESH_PROCESS = """
+import resource, sys, time
+from pathlib import Path
+from engine.errors import SpecError
+from engine.registry import Registry
+from engine.spec.validate import load_spec
+
+def peak():
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+registry, folder = Registry.discover(), Path(sys.argv[1])
+load_spec(folder / "good" / "spec.yaml", registry)
+before = peak()
+for path in sorted(folder.glob("*.yaml")):
+    started = time.process_time()
+    try:
+        load_spec(path, registry)
+    except SpecError:
+        print(path.stem, time.process_time() - started, peak() - before, sep=",")
+"""
+
+
+def test_a_process_that_reads_them_all_stays_small(tmp_path: Path):
+    """Peak memory of the process, libyaml's own included, which Python does not trace."""
+    junk = {"binary junk": bytes(range(256)) * 3_900, "a huge file": b"\x00" * 60_000_000}
+    for name, content in {**{n: t.encode() for n, t in HOSTILE.items()}, **junk}.items():
+        (tmp_path / f"{name}.yaml").write_bytes(content)
+    (tmp_path / "endless.yaml").symlink_to("/dev/zero")
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "spec.yaml").write_text(SPEC)
+    done = subprocess.run(
+        [sys.executable, "-c", IN_A_FRESH_PROCESS, str(tmp_path)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    refused = [line.split(",") for line in done.stdout.splitlines()]
+    assert len(refused) == len(HOSTILE) + len(junk) + 1
+    assert max(float(seconds) for _, seconds, _ in refused) < 10
+    assert max(int(size) for *_, size in refused) < 200_000_000

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import sqlite3
-import subprocess
-import sys
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
@@ -26,6 +23,7 @@ from engine.spec.reference import reference
 from engine.spec.validate import load_spec, validate_text
 from engine.testing.card import check_names
 from engine.testing.selectors import design, table
+from tests.installing import engine, install
 
 ROOT = Path(__file__).parent.parent
 EXAMPLE = ROOT / "examples" / "engine-shop"
@@ -115,11 +113,7 @@ def test_the_commands_and_models_of_the_guide_to_features_work(tmp_path, monkeyp
 @pytest.fixture
 def shop(tmp_path: Path) -> Path:
     """The example plugin installed into a folder of its own, a database and the guide's spec."""
-    source = tmp_path / "source"
-    shutil.copytree(EXAMPLE, source, ignore=shutil.ignore_patterns("build", "*.egg-info"))
-    command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
-    command += ["--no-build-isolation", "--target", str(tmp_path / "site"), str(source)]
-    subprocess.run(command, check=True, capture_output=True)
+    install(EXAMPLE, tmp_path)
     with sqlite3.connect(tmp_path / "shop.db") as connection:
         connection.execute("CREATE TABLE sales (shop TEXT, day TEXT, sold REAL)")
         rows = [
@@ -134,23 +128,19 @@ def shop(tmp_path: Path) -> Path:
 
 @pytest.mark.slow
 def test_a_package_outside_the_repository_adds_a_source_a_feature_and_a_model(shop):
-    def engine(*arguments: str) -> subprocess.CompletedProcess[str]:
-        paths = [str(shop / "site"), os.environ.get("PYTHONPATH", "")]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in paths if p)}
-        command = [sys.executable, "-m", "engine.cli.main", *arguments]
-        return subprocess.run(
-            command, cwd=shop, env=environment, capture_output=True, text=True, check=False
-        )
-
-    shown = engine("plugins", "show", "drift")
+    shown = engine(shop, "plugins", "show", "drift")
     assert "engine-shop 0.1.0" in shown.stdout
-    checked = engine("plugins", "check", "engine-shop", "--kind", "model")
+    for kind in ("model", "features"):
+        checked = engine(shop, "plugins", "check", "engine-shop", "--kind", kind)
+        assert checked.returncode == 0, checked.stdout
+    params = '{"path": "shop.db", "query": "SELECT * FROM sales"}'
+    checked = engine(shop, "plugins", "check", "sqlite", "--params", params)
     assert checked.returncode == 0, checked.stdout
-    done = engine("run", "shop.yaml", "--quiet")
+    done = engine(shop, "run", "shop.yaml", "--quiet")
     assert done.returncode == 0, done.stderr
     assert "drift" in done.stdout
     shutil.rmtree(shop / "site")
-    gone = engine("run", "shop.yaml")
+    gone = engine(shop, "run", "shop.yaml")
     assert gone.returncode == 5
     assert "shop.yaml:4:17: no source named 'sqlite' is installed" in gone.stderr
     assert "no model named 'drift' is installed" in gone.stderr

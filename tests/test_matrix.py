@@ -148,7 +148,9 @@ def test_a_cutoff_is_written_as_ds_is_shown(shop: pl.DataFrame, ds: pl.Expr, cut
     freq = "1" if cutoff == "20" else "1d"
     made = matrix("--cutoff", cutoff, "--set", f"data.freq={freq}")
     known = shop.with_columns(place=ds).filter(pl.col("day") == pl.date(2024, 1, 20))
-    assert made["ds"].max() == known["place"][0]
+    place = known["place"][0]
+    # Days of a time zone are those on its clock.
+    assert made["ds"].max() == (place if isinstance(place, int) else place.replace(tzinfo=None))
 
 
 @pytest.mark.parametrize(

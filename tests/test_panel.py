@@ -237,3 +237,41 @@ def test_the_future_holds_known_columns_only():
     future = future_of(panel(), panel().end, 2, 5)
     assert future.frame.columns == ["unique_id", "ds", "ahead", "promo", "price"]
     assert future.frame["ahead"].to_list() == list(range(1, 8)) * 3
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Asia/Kolkata"])
+@pytest.mark.parametrize("freq", ["1d", "1mo"])
+def test_days_and_months_in_a_time_zone_are_those_on_its_clock(zone: str, freq: str):
+    plain = rows(periods=120).filter((pl.col("ds").dt.day() == 1) | (freq == "1d"))
+    stamps = pl.col("ds").cast(pl.Datetime("us"))
+    zoned = plain.with_columns(stamps.dt.replace_time_zone(zone))
+    made, expected = panel(zoned, freq=freq, ahead=0), panel(plain, freq=freq, ahead=0)
+    assert made.frame["ds"].cast(pl.Date).equals(expected.frame["ds"])
+    assert made.frame.drop("ds").equals(expected.frame.drop("ds"))
+    assert made.cutoff.date() == expected.cutoff
+    assert any("local time without its zone" in note for note in made.notes)
+
+
+def test_hours_keep_their_time_zone():
+    hours = pl.datetime_range(
+        pl.datetime(2024, 3, 9), pl.datetime(2024, 3, 11), "1h", time_zone="America/New_York",
+        eager=True,
+    )  # fmt: skip
+    n = len(hours)
+    frame = rows(n_series=1, periods=n).with_columns(ds=hours)
+    made = panel(frame, freq="1h", ahead=0)
+    assert made.frame.height == n == 48, "the night of the change is an hour shorter"
+    assert made.frame.schema["ds"] == pl.Datetime("us", "America/New_York")
+
+
+def test_a_hole_on_the_last_days_of_the_history_is_no_unknown_horizon():
+    late = pl.col("ds").is_between(pl.date(2024, 2, 27), pl.date(2024, 2, 29))
+    frame = rows(periods=60).with_columns(price=pl.when(~late).then("price"))
+    with pytest.raises(DataError, match="'price' is missing in 9 rows"):
+        panel(frame, ahead=0, missing=Missing(columns={}, horizon="forward_fill"))
+    filled = panel(
+        frame, ahead=2, missing=Missing(columns={"price": "zero"}, horizon="forward_fill"),
+        future=("price",),
+    )  # fmt: skip
+    one = filled.select([0]).frame["price"].to_list()
+    assert one[-4:] == [0.0, 0.0, 0.0, 0.0]

@@ -9,11 +9,14 @@ from typing import Any
 
 import yaml
 from hypothesis import given, settings, strategies as st
+from jsonschema import Draft202012Validator
 
 from engine.errors import Problem, SpecError
+from engine.spec.schema import spec_schema
 from engine.spec.validate import load_spec, validate_text
 from tests.spec_text import REGISTRY, SPEC
 
+VALIDATOR = Draft202012Validator(spec_schema(REGISTRY))
 NAMES = st.from_regex(r"\A[A-Za-z0-9][A-Za-z0-9_.-]{0,12}\Z")
 COLUMN = st.text(string.ascii_letters + "0123456789 _:#-ÄÖ中", min_size=1, max_size=8)
 FINITE = st.floats(-1e9, 1e9)
@@ -81,6 +84,14 @@ def specs(draw: st.DrawFn) -> dict[str, Any]:
 def text_of(data: dict[str, Any]) -> str:
     """Spec text of plain data, which JSON is."""
     return json.dumps(data, ensure_ascii=False)
+
+
+@given(specs())
+@settings(max_examples=20, deadline=None)
+def test_a_valid_spec_and_its_resolved_form_fit_the_json_schema(data: dict[str, Any]):
+    assert [error.message for error in VALIDATOR.iter_errors(data)] == []
+    resolved = validate_text(text_of(data), "random.yaml", REGISTRY).resolved
+    assert [error.message for error in VALIDATOR.iter_errors(dict(resolved))] == []
 
 
 @given(specs())

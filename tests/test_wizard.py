@@ -64,6 +64,14 @@ def test_covariates_are_guessed_by_what_can_be_known_ahead(tmp_path: Path):
     assert covariates.static == ["category"]
 
 
+def test_what_is_known_ahead_becomes_features(tmp_path: Path):
+    frame = shop().with_columns(price_rival=pl.col("price") + 1, holiday=pl.lit("none"))
+    promo = next(f for f in drafted(frame, tmp_path / "s.parquet").features if f.use == "promo")
+    assert promo.options == {"price": "price", "other": ["price_rival"], "flags": ["promo"]}
+    bare = drafted(shop().drop("price", "promo"), tmp_path / "bare.parquet")
+    assert [f.use for f in bare.features] == ["calendar", "lags"]
+
+
 @pytest.mark.parametrize("freq", ["1d", "1w", "1mo", "1q", "1h"])
 def test_the_frequency_is_guessed(tmp_path: Path, freq):
     assert drafted(shop(freq), tmp_path / "shop.parquet").data.freq == freq

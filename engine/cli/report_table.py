@@ -36,6 +36,8 @@ def show_outcome(outcome: Outcome, spec: RunSpec) -> None:
         typer.echo(
             f"not compared: {model} has no forecast for some of the rows, see failures.parquet"
         )
+    for reason in outcome.scores.broken.values():
+        typer.echo(f"not scored: {reason}")
     _show_gate(outcome.gate)
     if outcome.evidence.recorded is None and any(e.tolerance is not None for e in spec.expect):
         typer.echo("expect: tolerances are not judged here, but by `engine test` and with --locked")

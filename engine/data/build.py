@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from engine.data import checks
-from engine.data.calendar import Frequency, TimeGrid
+from engine.data.calendar import Frequency, TimeGrid, local_time
 from engine.data.panel import IntArray, Panel, Roles
 from engine.errors import DataError
 
@@ -55,7 +55,8 @@ def build_panel(
     missing columns, nulls in keys, NaN or infinite values, duplicates, off-grid timestamps, gaps
     without a policy, statics that vary, future covariates that are not known.
     """
-    frame = _read(rows, roles, ds, y)
+    notes: list[str] = []
+    frame = _without_zone(_read(rows, roles, ds, y), freq, notes)
     grid = TimeGrid.infer(frame["ds"], freq)
     frame, series = _number_series(frame, roles)
     ids = series["unique_id"]
@@ -66,11 +67,11 @@ def build_panel(
     if not _is_sorted(frame):
         frame = frame.sort("series", "ordinal")
     checks.no_duplicates(frame, ids)
-    notes: list[str] = []
     frame, series, starts, end = _span(frame, series, missing, notes)
     ahead = 0 if missing.horizon == "skip" else ahead
     frame = frame.filter(pl.col("ordinal") <= end + ahead)
-    known = {c: _known_until(frame, c) for c in roles.future}
+    # A hole on the last days of the history is a hole, not a horizon that is not known yet.
+    known = {c: max(_known_until(frame, c), end) for c in roles.future}
     frame, offsets = _regularise(frame, series.height, starts, end + ahead, grid)
     frame = _fill(frame, roles, missing, series["unique_id"], end, known, notes)
     enum = pl.Enum(series["unique_id"])
@@ -79,6 +80,14 @@ def build_panel(
     frame = frame.select(code.cast(pl.UInt32).cat.to(enum), "ds", "y", *roles.covariates).rechunk()
     fill = missing.y if missing.y in ("forward_fill", "interpolate") else ""
     return Panel(frame, series, roles, grid, offsets, starts, end, tuple(notes), fill)
+
+
+def _without_zone(frame: pl.DataFrame, freq: Frequency, notes: list[str]) -> pl.DataFrame:
+    dtype = frame.schema["ds"]
+    local = frame.with_columns(local_time(pl.col("ds"), dtype, freq))
+    if local.schema["ds"] != dtype:
+        notes.append(f"ds: local time without its zone ({dtype}), as periods are days or longer")
+    return local
 
 
 def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> pl.DataFrame:

@@ -172,6 +172,16 @@ class TimeGrid:
         return self.timestamp(self.ordinal_of(value) + steps)
 
 
+def local_time(ds: pl.Expr, dtype: pl.DataType, freq: Frequency) -> pl.Expr:
+    """Timestamps without their time zone where periods are days or longer, as the clock there shows.
+
+    A day is a day also when the clocks change: in a time zone its midnights are 23 or 25 hours apart.
+    Hours and minutes keep their zone, in which they are equally long.
+    """
+    zoned = isinstance(dtype, pl.Datetime) and dtype.time_zone is not None
+    return ds.dt.replace_time_zone(None) if zoned and freq.unit in ("d", "w", *_MONTHS) else ds
+
+
 def _months(ds: pl.Expr) -> pl.Expr:
     """Months since the year 0."""
     return ds.dt.year().cast(pl.Int64) * 12 + ds.dt.month().cast(pl.Int64) - 1

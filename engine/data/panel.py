@@ -204,6 +204,12 @@ class Future:
         """Rows of each series: gap + horizon."""
         return self.gap + self.horizon
 
+    def select(self, index: Sequence[int] | IntArray) -> Future:
+        """The series of these numbers (increasing order)."""
+        first = np.asarray(index, dtype=np.int64) * self.ahead_max
+        rows = (first[:, None] + np.arange(self.ahead_max)).ravel()
+        return replace(self, frame=self.frame[rows], n_series=first.size)
+
     def dense(self, columns: Sequence[str]) -> npt.NDArray[np.float32]:
         """Columns as (n_series, gap + horizon, channel) float32, NaN where missing."""
         shape = (self.n_series, self.ahead_max)

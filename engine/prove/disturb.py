@@ -8,7 +8,7 @@ from functools import partial
 
 import polars as pl
 
-from engine.data.calendar import TimeGrid
+from engine.data.calendar import Frequency, TimeGrid, local_time
 from engine.spec.model import RunSpec
 
 Change = Callable[[pl.LazyFrame], pl.LazyFrame]
@@ -33,10 +33,11 @@ class Cutoff:
         """Periods after the cutoff for which future covariates are known: gap + horizon."""
         return self.spec.gap + self.spec.horizon
 
-    def ahead(self) -> pl.Expr:
+    def ahead(self, schema: pl.Schema) -> pl.Expr:
         """Periods of each row after the cutoff; zero or less up to it."""
         data = self.spec.data
-        place = self.grid.ordinal(pl.col(data.columns.ds))
+        time = pl.col(data.columns.ds)
+        place = self.grid.ordinal(local_time(time, schema[data.columns.ds], self.grid.freq))
         if data.series.align == "end":
             last = place.filter(pl.col(data.columns.y).is_not_null())
             place = place + last.max() - last.max().over(data.columns.keys)
@@ -46,7 +47,11 @@ class Cutoff:
         """Whether rows with this schema can be placed in time: raw rows may lack `ds` or keys."""
         columns = self.spec.data.columns
         needed = (*columns.keys, columns.ds, columns.y)
-        return all(c in schema for c in needed) and schema[columns.ds] == self.grid.dtype
+        if not all(c in schema for c in needed):
+            return False
+        time = local_time(pl.col(columns.ds), schema[columns.ds], self.grid.freq)
+        empty = pl.DataFrame(schema={columns.ds: schema[columns.ds]})
+        return empty.select(time).schema[columns.ds] == self.grid.dtype
 
 
 @dataclass(frozen=True)
@@ -74,7 +79,7 @@ def as_of(cutoff: Cutoff) -> Change:
         data = cutoff.spec.data
         hidden = [c for c in (data.columns.y, *data.covariates.past) if c in schema]
         return rows.with_columns(
-            pl.when(cutoff.ahead() <= 0).then(pl.col(c)).alias(c) for c in hidden
+            pl.when(cutoff.ahead(schema) <= 0).then(pl.col(c)).alias(c) for c in hidden
         )
 
     return change
@@ -86,7 +91,7 @@ def _disturbed(
     schema = rows.collect_schema()
     if not cutoff.readable(schema):
         return rows
-    data, ahead = cutoff.spec.data, cutoff.ahead()
+    data, ahead = cutoff.spec.data, cutoff.ahead(schema)
     observed = ahead.is_between(first, last)
     unknown = observed & (ahead > cutoff.reach)
     place = pl.struct(*data.columns.keys, data.columns.ds)
@@ -169,25 +174,45 @@ def with_strangers(spec: RunSpec, seed: int) -> Change:
 
 def retyped(spec: RunSpec, schema: pl.Schema) -> dict[str, Change]:
     """The same values in other types, by a name for each; only those that lose nothing."""
-    columns, out = spec.data.columns, {}
-    if schema[columns.ds] == pl.Date:
-        out["ds as datetime"] = _cast(pl.col(columns.ds).cast(pl.Datetime("us")))
-        out["ds in a time zone"] = _cast(
-            pl.col(columns.ds).cast(pl.Datetime("us")).dt.replace_time_zone("UTC")
-        )
-    elif isinstance(schema[columns.ds], pl.Datetime):
-        zone = schema[columns.ds].time_zone  # type: ignore[attr-defined]
-        out["ds in nanoseconds"] = _cast(pl.col(columns.ds).dt.cast_time_unit("ns"))
-        if zone is None:
-            out["ds in a time zone"] = _cast(pl.col(columns.ds).dt.replace_time_zone("UTC"))
-    elif schema[columns.ds].is_integer():
-        out["ds in 64 bits"] = _cast(pl.col(columns.ds).cast(pl.Int64))
-    texts = [c for c in columns.keys if schema[c] in (pl.Categorical, pl.Enum)]
-    texts += [c for c in columns.keys if schema[c] == pl.String]
+    columns, covariates, out = spec.data.columns, spec.data.covariates, _times(spec, schema)
+    texts = [c for c in columns.keys if schema[c] in (pl.Categorical, pl.Enum, pl.String)]
     if texts:
         out["keys as categories"] = _cast(pl.col(texts).cast(pl.String).cast(pl.Categorical))
-    numbers = [c for c in spec.data.covariates.future if schema[c].is_numeric()]
+    whole = [c for c in columns.keys if schema[c].is_integer()]
+    if whole:
+        out["keys in 64 bits"] = _cast(pl.col(whole).cast(pl.Int64))
+    others = [*covariates.future, *covariates.past, *covariates.static]
+    words = [c for c in others if schema[c] in (pl.Categorical, pl.Enum, pl.String)]
+    if words:
+        out["words as categories"] = _cast(pl.col(words).cast(pl.String).cast(pl.Categorical))
+    flags = [c for c in others if schema[c] == pl.Boolean and c not in covariates.static]
+    if flags:
+        out["flags as numbers"] = _cast(pl.col(flags).cast(pl.Int8))
+    numbers = [c for c in others if schema[c].is_numeric() and c not in covariates.static]
     out["numbers as floats"] = _cast(pl.col(columns.y, *numbers).cast(pl.Float64))
+    return out
+
+
+def _times(spec: RunSpec, schema: pl.Schema) -> dict[str, Change]:
+    """The same times as datetimes, in time zones, in other units, in other integers."""
+    ds = spec.data.columns.ds
+    time, dtype, out = pl.col(ds), schema[ds], dict[str, Change]()
+    if dtype.is_integer():
+        return {"ds in 64 bits": _cast(time.cast(pl.Int64))}
+    long = Frequency.parse(spec.data.freq).unit not in ("h", "min")
+    stamps = time.cast(pl.Datetime("us")) if dtype == pl.Date else time
+    if dtype == pl.Date:
+        out["ds as datetime"] = _cast(stamps)
+    else:
+        out["ds in nanoseconds"] = _cast(time.dt.cast_time_unit("ns"))
+    if dtype == pl.Date or dtype.time_zone is None:  # type: ignore[attr-defined]
+        # Hours that a zone skips or repeats are other times; days are the same everywhere.
+        zones = ("UTC", "America/New_York", "Asia/Kolkata") if long else ("UTC",)
+        for zone in zones:
+            here = stamps.dt.replace_time_zone(zone, ambiguous="earliest", non_existent="raise")
+            out[f"ds in the time zone {zone}"] = _cast(here)
+    elif long:
+        out["ds without its time zone"] = _cast(time.dt.replace_time_zone(None))
     return out
 
 

@@ -36,7 +36,8 @@ class Lookahead:
         for period in sorted(periods):
             oldest = self._moves(found, period, period)
             if oldest is not None:
-                seen.append(period - oldest)
+                # What is given for a later date is known at the cutoff, no later.
+                seen.append(period - min(oldest, 0))
         return max(seen, default=None)
 
     def _of_model(self, found: Moved) -> int | None:

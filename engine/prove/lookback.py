@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +42,7 @@ def too_short(history: Panel, future: Future, owned: Owned) -> Iterator[Short]:
             continue
         read = _reader(history, future, feature)
         whole = read(None)
-        bad = _unequal(whole, read(feature.lookback))
+        bad = unequal(whole, read(feature.lookback))
         if not bad.any():
             continue
         series = int(np.flatnonzero(bad.any(axis=1))[0])
@@ -82,7 +83,10 @@ def _reader(history: Panel, future: Future, feature: Feature) -> Reader:
     return of_known if feature.availability == "known" else of_history
 
 
-def _unequal(a: Values, b: Values) -> npt.NDArray[np.bool_]:
+def unequal(
+    a: npt.NDArray[np.floating[Any]], b: npt.NDArray[np.floating[Any]]
+) -> npt.NDArray[np.bool_]:
+    """Where values differ by more than the rounding of running sums; rows x values."""
     width = min(a.shape[1], b.shape[1])
     a, b = a[:, :width], b[:, :width]
     scale = np.nanmax(np.abs(a), initial=0.0) if np.isfinite(a).any() else 0.0
@@ -95,7 +99,7 @@ def _smallest(read: Reader, whole: Values, low: int, high: int) -> int:
     """The smallest lookback in (low, high] that is enough, by halving."""
     while high - low > 1:
         middle = (low + high) // 2
-        if _unequal(whole, read(middle)).any():
+        if unequal(whole, read(middle)).any():
             low = middle
         else:
             high = middle

@@ -8,14 +8,15 @@ what is known at the cutoff is compared bit by bit.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engine.backtest import eligible, make_folds
-from engine.data.panel import Panel
+from engine.data.panel import Future, Panel
 from engine.errors import DataError, EngineError
 from engine.features import add_cross_sections
 from engine.prove import disturb
@@ -25,9 +26,10 @@ from engine.prove.hindsight import hindsight
 from engine.prove.judge import Case, Judge
 from engine.prove.lookahead import Lookahead
 from engine.prove.lookback import too_short
-from engine.prove.proof import Check, Finding, Proof
+from engine.prove.proof import Check, Finding, Proof, Status
 from engine.prove.rows import Sample, panel_of
-from engine.prove.snapshot import Snapshot, owned_features, take
+from engine.prove.snapshot import Owned, Snapshot, owned_features, take
+from engine.prove.training import look_past
 from engine.registry import Registry
 from engine.runner import capabilities, check_factories
 from engine.spec.validate import LoadedSpec
@@ -112,7 +114,7 @@ class _AtCutoff:
         yield from self._state(judge)
         lookahead = Lookahead(self.place, self._probe, self.panel.end - self.cutoff)
         yield from judge.compare("future", self._futures(), "leaks", lookahead.steps)
-        yield from self._lookback()
+        yield from self._features(judge)
         yield from judge.compare("order", self._orders(first), "differs")
         yield from judge.compare("types", self._types(), "differs", tolerance=NEAR)
         yield from self._strangers(judge)
@@ -206,32 +208,68 @@ class _AtCutoff:
         case = Case("unrelated series added", snapshot)
         yield from judge.compare("others", [case], "differs", tolerance=NEAR, models=local)
 
-    def _lookback(self) -> Iterator[Check]:
-        """Features on the declared end of the history and on all of it."""
+    def _features(self, judge: Judge) -> Iterator[Check]:
+        """Features themselves: on the end of the history that they declare, and without later rows."""
         plan = plan_of(self.panel, self.spec, self.registry)
         whole = add_cross_sections(self.panel, plan.cross_sections)
         history, future = cut(whole, self.spec, self.cutoff, None)
-        found: dict[str, list[Finding]] = {}
-        counts: dict[str, int] = {}
-        for owned in owned_features(self.panel, self.spec, self.registry):
-            found.setdefault(owned.builder, [])
-            counts[owned.builder] = counts.get(owned.builder, 0) + len(owned.features)
-            for short in too_short(history, future, owned):
-                said = f"lookback: declared {short.declared} rows, reads at least {short.needed}"
-                found[owned.builder].append(
-                    Finding(
-                        f"features {owned.builder}",
-                        short.feature,
-                        short.unique_id,
-                        self.when,
-                        None,
-                        shown(short.was),
-                        shown(short.became),
-                        said,
-                    )
-                )
-        for builder, findings in found.items():
-            check = Check("lookback", f"features {builder}", self.when, "holds", 1, counts[builder])
-            if findings:
-                check = replace(check, status="differs", findings=tuple(findings))
+        owned = list(owned_features(self.panel, self.spec, self.registry))
+        yield from _lookback(history, future, owned, self.when)
+        honest = [o for o in owned if ("features", o.builder) not in judge.spoiled]
+        for check in _training(history, honest, self.place.reach, self.when):
+            if check.findings:
+                judge.spoiled["features", check.subject.removeprefix("features ")] = check.check
             yield check
+
+
+def _lookback(history: Panel, future: Future, owned: Sequence[Owned], when: str) -> Iterator[Check]:
+    """Whether features read no more rows than they declare."""
+    for builder, number, found in _of_builders(owned, lambda o: too_short(history, future, o)):
+        findings = tuple(
+            Finding(
+                f"features {builder}",
+                short.feature,
+                short.unique_id,
+                when,
+                None,
+                shown(short.was),
+                shown(short.became),
+                f"lookback: declared {short.declared} rows, reads at least {short.needed}",
+            )
+            for short in found
+        )
+        status: Status = "differs" if findings else "holds"
+        yield Check("lookback", f"features {builder}", when, status, 1, number, findings=findings)
+
+
+def _training(history: Panel, owned: Sequence[Owned], reach: int, when: str) -> Iterator[Check]:
+    """Whether features of the history look past their own row."""
+    grid = history.grid
+    for builder, number, found in _of_builders(owned, lambda o: look_past(history, o, reach)):
+        findings = tuple(
+            Finding(
+                f"features {builder}",
+                past.feature,
+                past.unique_id,
+                str(grid.timestamp(past.ordinal)),
+                past.steps,
+                shown(past.was),
+                shown(past.became),
+                "rows after it taken away",
+                past.count,
+            )
+            for past in found
+        )
+        status: Status = "leaks" if findings else "holds"
+        values = number * history.frame.height
+        yield Check("training", f"features {builder}", when, status, 3, values, findings=findings)
+
+
+def _of_builders(
+    owned: Sequence[Owned], look: Callable[[Owned], Iterable[Any]]
+) -> Iterator[tuple[str, int, list[Any]]]:
+    """Name of each builder, how many features it makes in all its uses, and what was found."""
+    for builder in dict.fromkeys(o.builder for o in owned):
+        uses = [o for o in owned if o.builder == builder]
+        found = [one for use in uses for one in look(use)]
+        yield builder, sum(len(use.features) for use in uses), found

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from engine.components import Capabilities
 from engine.errors import Problem
 from engine.spec.loader import Document, Path
 from engine.spec.model import MetricUse, ModelUse, RunSpec
@@ -16,13 +17,20 @@ def metric_name(entry: str | MetricUse) -> str:
     return entry if isinstance(entry, str) else entry.name or entry.use
 
 
-def cross_checks(spec: RunSpec, document: Document) -> Iterator[Problem]:
-    """Every name that a section uses and another one should declare."""
+def cross_checks(
+    spec: RunSpec, document: Document, able: Mapping[str, Capabilities]
+) -> Iterator[Problem]:
+    """Every name that a section uses and another one should declare.
+
+    able: what the models declare, by name in the spec, of those whose component is installed.
+    """
     yield from _metrics(spec, document)
     yield from _expectations(spec, document)
     yield from _columns(spec, document)
     for name, model in spec.models.items():
         yield from _model(spec, document, name, model)
+        if name in able:
+            yield from _of_no_use(spec, document, name, able[name])
 
 
 def _metrics(spec: RunSpec, document: Document) -> Iterator[Problem]:
@@ -89,3 +97,30 @@ def _model(spec: RunSpec, document: Document, name: str, model: ModelUse) -> Ite
         if not fnmatch.filter(declared, pattern):
             path: Path = ("models", name, "covariates", i)
             yield from unknown_name(document, path, pattern, declared, "covariate")
+
+
+def _of_no_use(
+    spec: RunSpec, document: Document, name: str, able: Capabilities
+) -> Iterator[Problem]:
+    """Covariates and features that are named for a model which takes none of their kind."""
+    model, declared = spec.models[name], spec.data.covariates
+    if able.input == "design":
+        return
+    kinds = [k for k in ("future", "past", "static") if getattr(able, f"{k}_covariates")]
+    usable = [column for kind in kinds for column in getattr(declared, kind)]
+    takes = f"takes only {' and '.join(kinds)} covariates" if kinds else "takes no covariates"
+    for i, pattern in enumerate(model.covariates or ()):
+        found = [
+            (column, kind)
+            for kind in ("future", "past", "static")
+            for column in fnmatch.filter(getattr(declared, kind), pattern)
+        ]
+        if found and not fnmatch.filter(usable, pattern):
+            column, kind = found[0]
+            message = f"model {model.use!r} {takes}, but {column!r} is a {kind} one"
+            hint = "leave it out; `engine plugins show` tells what a model takes"
+            yield problem_at(document, ("models", name, "covariates", i), message, hint)
+    if model.features and not kinds:
+        message = f"model {model.use!r} takes no covariates, so that it cannot use features"
+        hint = "leave `features:` out; models of design rows get them without it"
+        yield problem_at(document, ("models", name, "features"), message, hint)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from engine.components import Component, Model, Params
+from engine.components import Capabilities, Component, Model, Params
 from engine.errors import EngineError, NotFoundError, Problem, SpecError
 from engine.registry import Registry
 from engine.spec import loader
@@ -76,10 +76,13 @@ def read_text(path: FilePath) -> str:
         raise NotFoundError(f"no spec at {path}", hint=hint)
     if path.is_dir():
         raise NotFoundError(f"{path} is a folder, not a spec", hint="give one of its YAML files")
-    if path.stat().st_size > MAX_BYTES:
-        raise SpecError(str(path), [Problem(f"larger than {MAX_BYTES:,} bytes: not a spec")])
     try:
-        return path.read_text(encoding="utf-8")
+        # A device or a pipe has no size that could be asked for: no more than this is ever read.
+        with path.open("rb") as file:
+            content = file.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise SpecError(str(path), [Problem(f"larger than {MAX_BYTES:,} bytes: not a spec")])
+        return content.decode("utf-8").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise SpecError(str(path), [Problem(f"not UTF-8 text ({error.reason})")]) from error
     except OSError as error:
@@ -115,7 +118,7 @@ def validate_text(
         problems += problems_of(error, (), RunSpec, document)
     params = dict(_component_params(document, registry, problems))
     if spec is not None:
-        problems += cross_checks(spec, document)
+        problems += cross_checks(spec, document, _able(spec, registry))
     if problems or spec is None:
         raise SpecError(name, _once(problems, document), text)
     return LoadedSpec(spec, text, FilePath(name), _resolved(spec, params))
@@ -216,6 +219,16 @@ def _misplaced(
             f"model {component.name!r} gets whole series, not rows of features to select from",
             "leave it out; `features:` names the features such a model sees",
         )
+
+
+def _able(spec: RunSpec, registry: Registry) -> dict[str, Capabilities]:
+    """What the models of a spec declare, as far as they are installed."""
+    able = {}
+    for name, use in spec.models.items():
+        found = registry.components.get(("model", use.use), [])
+        if len(found) == 1 and isinstance(found[0].component, Model):
+            able[name] = found[0].component.capabilities
+    return able
 
 
 def _with_owner(problem: Problem, kind: str, name: str) -> Problem:

@@ -1,4 +1,4 @@
-"""Checks of what a model declares, true both ways, and of what it may look at."""
+"""All checks of a model: those of its inputs, and of leakage, quantiles and compilation."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import numpy as np
 import polars as pl
 
 from engine.contracts import Prediction
-from engine.errors import EngineError
 from engine.testing.base import skip
 from engine.testing.fitting import Asked, usual
-from engine.testing.models import ModelChecks, same_bits
+from engine.testing.inputs import InputChecks
+from engine.testing.models import same_bits
 from engine.testing.panels import Case, cut
 
 Change = Callable[[pl.DataFrame], pl.DataFrame]
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
-class ModelConformance(ModelChecks):
+class ModelConformance(InputChecks):
     """All checks of a model: name the `component` and give it small `params`.
 
     A model of whole series is asked as the engine asks it; a model of design rows gets features of
@@ -51,62 +51,7 @@ class ModelConformance(ModelChecks):
             "the forecast does not depend on the history"
         )
 
-    # ------------------------------------------------------------ capabilities
-
-    def test_future_covariates_as_declared(self) -> None:
-        """Known covariates change the forecast if declared, and only then."""
-        ahead = pl.col("y").is_null()
-        self._as_declared(
-            "future_covariates",
-            lambda rows: rows.with_columns(
-                promo=pl.when(ahead).then(1 - pl.col("promo")).otherwise("promo"),
-                price=pl.when(ahead).then(pl.col("price") - 3).otherwise("price"),
-            ),
-        )
-
-    def test_past_covariates_as_declared(self) -> None:
-        """Observed covariates change the forecast if declared, and only then."""
-        noise = (pl.int_range(pl.len()) * 37 % 17).cast(pl.Float64)
-        self._as_declared(
-            "past_covariates",
-            lambda rows: rows.with_columns(temperature=pl.col("temperature") + noise),
-        )
-
-    def test_static_covariates_as_declared(self) -> None:
-        """Attributes of series change the forecast if declared, and only then."""
-        swapped = (
-            pl.when(pl.col("store") > "store b").then(pl.lit("big")).otherwise(pl.lit("small"))
-        )
-        self._as_declared("static_covariates", lambda rows: rows.with_columns(kind=swapped))
-
-    def test_scope_as_declared(self) -> None:
-        """A local model forecasts a series alone as among others; a global one learns from all."""
-        history, future = usual()
-        whole = self.fitted().predict(history, future)
-        store = pl.col("store") == "store a"
-        alone = self.forecast(cut(Case().panel(lambda rows: rows.filter(store))))
-        apart = np.array_equal(whole.y_hat[0], alone.y_hat[0])
-        if whole.quantiles is not None and alone.quantiles is not None:
-            apart &= np.array_equal(whole.quantiles[0], alone.quantiles[0])
-        if self.the_model().capabilities.scope == "local":
-            assert apart, "declared local, but other series change the forecast of a series"
-        else:
-            assert not apart, "declared global, but no other series matters: declare it local"
-
-    def test_missing_values_as_declared(self) -> None:
-        """Holes in y are forecast over if declared; otherwise they are refused or have a reason."""
-        hole = pl.int_range(pl.len()).over("store").is_in([5, 6, 20, 33, 34, 35, 42])
-        panel = Case().panel(lambda rows: rows.with_columns(y=pl.when(~hole).then("y")))
-        declared = self.the_model().capabilities.missing_values
-        try:
-            made = self.forecast(cut(panel))
-        except EngineError as error:
-            assert not declared, f"declares missing_values, but says: {error}"
-            return
-        if declared:
-            assert not made.failures, f"declares missing_values, but: {dict(made.failures)}"
-        else:
-            assert made.failures, "forecasts series with holes: declare missing_values"
+    # ------------------------------------------- quantiles, compilation
 
     def test_quantiles_as_declared(self) -> None:
         """Quantiles come if declared, and only then."""
@@ -154,18 +99,6 @@ class ModelConformance(ModelChecks):
             skip("the model declares no quantiles; the engine calibrates them")
         made: Prediction = self.fitted().predict(*usual())
         return made
-
-    def _moves(self, change: Change) -> bool:
-        before: Prediction = self.fitted().predict(*usual())
-        after = self.forecast(cut(Case().panel(change)))
-        return not np.array_equal(before.y_hat, after.y_hat)
-
-    def _as_declared(self, capability: str, change: Change) -> None:
-        moves = self._moves(change)
-        if getattr(self.the_model().capabilities, capability):
-            assert moves, f"declares {capability}, but they change no forecast"
-        else:
-            assert not moves, f"{capability} change the forecast: declare it"
 
 
 class _Compilations:

@@ -6,7 +6,7 @@ import importlib
 import json
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import numpy as np
 from engine.components import Capabilities, Model
 from engine.contracts import Prediction, Training
 from engine.data.panel import Future, Panel
+from engine.features import FeaturePlan
 from engine.horizon import FittedTabular, TabularModel
 from engine.registry import build, load_factory
 from engine.testing.panels import HORIZON, QUANTILES, Case, cut, design_features
@@ -45,11 +46,23 @@ class Asked:
         )
 
 
-def wrapped(record: Model, model: Any) -> Any:
-    """A model that makes all steps: models of design rows get the kit's features and `direct`."""
+def wrapped(
+    record: Model,
+    model: Any,
+    *,
+    plan: FeaturePlan | None = None,
+    recursive: bool = False,
+    able: Capabilities | None = None,
+) -> Any:
+    """A model that makes all steps: models of design rows get the kit's features and `direct`.
+
+    plan: other features. able: what the model is taken to accept instead of what it declares.
+    """
     if record.capabilities.input == "panel":
         return model
-    return TabularModel(model, design_features(), list(range(1, HORIZON + 1)), None)
+    buckets = None if recursive else list(range(1, HORIZON + 1))
+    able = able or replace(record.capabilities, static_covariates=True)
+    return TabularModel(model, plan or design_features(), buckets, None, able=able)
 
 
 def load(record: Model, folder: Path) -> Any:

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import polars as pl
 
+from engine import mergeable
 from engine.contracts import Design
 from engine.errors import DataError
 from engine_ridge.fitted import FittedRidge
@@ -20,6 +20,7 @@ from engine_ridge.statistics import (
     Basis,
     Statistics,
     block_statistics,
+    merge,
     merge_all,
 )
 from engine_ridge.tables import elasticity_table, learned_tables
@@ -36,15 +37,13 @@ class Ridge:
 
     def fit(self, design: Design) -> FittedRidge:
         """Fit on the design; DataError without features or rows, or with infinite values."""
-        return self.solve(
-            design.features, self.statistics(design), design.series["unique_id"], design.quantiles
-        )
+        return self.solve(design, self.statistics(design))
 
-    def statistics(self, design: Design) -> Statistics:
+    def statistics(self, design: Design) -> mergeable.Statistics:
         """Sufficient statistics of all rows of a design, in one pass over its blocks.
 
-        Those of several designs can be merged (`engine_ridge.statistics.merge`) if their numbers of
-        series and their ages count from the same series and the same newest target.
+        Those of several designs can be merged if their numbers of series and their ages count from
+        the same series and the same newest target.
         """
         self._check_size(design)
         statistics = merge_all(self._of_blocks(design))
@@ -53,19 +52,17 @@ class Ridge:
                 f"ridge: the training design of {design.series.height} series has no rows",
                 hint="give more history than the longest lag, or use fewer lags",
             )
-        return statistics
+        return statistics.plain()
 
-    def solve(
-        self,
-        features: tuple[str, ...],
-        statistics: Statistics,
-        ids: pl.Series | None = None,
-        quantiles: tuple[float, ...] = (),
-    ) -> FittedRidge:
-        """Coefficients from the statistics of all rows.
+    def merge(
+        self, left: mergeable.Statistics, right: mergeable.Statistics
+    ) -> mergeable.Statistics:
+        """Statistics of the rows of both; DataError if their features differ."""
+        return merge(Statistics.of(left), Statistics.of(right)).plain()
 
-        features: of the design, without products. ids: names of the series, for tables.
-        """
+    def solve(self, design: Design, statistics: mergeable.Statistics) -> FittedRidge:
+        """Coefficients from the statistics of all rows; the design's rows are not read."""
+        features, quantiles = design.features, design.quantiles
         params = self.params
         products = products_of(features, params.interactions)
         names = products.names
@@ -74,13 +71,20 @@ class Ridge:
             found = {j for p in params.vary or ("*",) for j in matching(names, p, "vary")}
             varying = np.array(sorted(found), dtype=np.int64)
             solution = solve_partial(
-                statistics, params.penalty, params.missing_indicator, varying, intervals
+                Statistics.of(statistics),
+                params.penalty,
+                params.missing_indicator,
+                varying,
+                intervals,
             )
         else:
-            solution = solve(statistics, params.penalty, params.missing_indicator, intervals)
+            solution = solve(
+                Statistics.of(statistics), params.penalty, params.missing_indicator, intervals
+            )
         whole = params.scope == "global"
         learned = learned_tables(solution, names, whole)
         if params.elasticity:
+            ids = design.series["unique_id"]
             learned["elasticity"] = elasticity_table(solution, names, params.elasticity, ids, whole)
         return FittedRidge(
             products=products,

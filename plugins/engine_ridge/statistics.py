@@ -11,7 +11,7 @@ seventh digit, and converting costs less than making the features.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -86,6 +86,25 @@ class Statistics:
             gram=self.gram.sum(axis=0, keepdims=True),
             squares=self.squares.sum(keepdims=True),
         )
+
+    def plain(self) -> dict[str, npt.NDArray[Any]]:
+        """The same as named arrays, to be stored or sent; `of` reads them."""
+        basis = self.basis
+        return {
+            "features": np.array(basis.features, dtype=np.str_),
+            "shift": basis.shift,
+            "y_shift": np.array(basis.y_shift),
+            "missing": self.missing,
+            "groups": self.groups,
+            "gram": self.gram,
+            "squares": self.squares,
+        }
+
+    @classmethod
+    def of(cls, plain: Mapping[str, npt.NDArray[Any]]) -> Statistics:
+        """What `plain` made."""
+        basis = Basis(tuple(plain["features"].tolist()), plain["shift"], float(plain["y_shift"]))
+        return cls(basis, plain["missing"], plain["groups"], plain["gram"], plain["squares"])
 
 
 def block_statistics(

@@ -58,7 +58,7 @@ def elasticity_table(
     solution: Solution,
     features: tuple[str, ...],
     patterns: Sequence[str],
-    ids: pl.Series | None,
+    ids: pl.Series,
     whole: bool,
 ) -> pl.DataFrame:
     """Rows `unique_id, feature, coefficient, standard_error` of the features that match.
@@ -73,8 +73,6 @@ def elasticity_table(
     groups = pl.Series(solution.groups).replace(-1, None)
     if whole:
         names_of: pl.Series = pl.Series([None], dtype=pl.String)
-    elif ids is None:
-        names_of = groups.cast(pl.String)
     else:
         names_of = ids.cast(pl.String).gather(groups)
     return pl.DataFrame(

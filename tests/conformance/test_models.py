@@ -35,3 +35,18 @@ class TestLstm(ModelConformance):
     @pytest.fixture(autouse=True)
     def _needs(self) -> None:
         pytest.importorskip("jax")
+
+
+class TestRidgePerSeries(ModelConformance):
+    component = "ridge"
+    params = {"scope": "local", "penalty": 1.0}
+
+    def test_static_covariates_as_declared(self) -> None:
+        pytest.skip(
+            "an attribute is the same in all rows of a series: its own fit has no use for it"
+        )
+
+
+class TestRidgeBetween(ModelConformance):
+    component = "ridge"
+    params = {"scope": "partial", "decay": 30.0, "interactions": ["promo x big"]}

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from functools import reduce
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,6 @@ from engine.errors import DataError, NotFoundError
 from engine_ridge.fitted import FittedRidge
 from engine_ridge.model import Ridge
 from engine_ridge.params import RidgeParams
-from engine_ridge.statistics import merge, merge_all
 
 NAN = float("nan")
 
@@ -113,9 +113,7 @@ def test_any_sharding_and_order_of_rows_gives_the_same_coefficients(seed, cuts, 
         for rows in np.split(shuffled, cuts)
         if rows.size
     ]
-    statistics = merge_all(parts)
-    assert statistics is not None
-    merged = model.solve(whole.features, statistics)
+    merged = model.solve(design_of([block], 3), reduce(model.merge, parts))
     for name in ("coefficients", "intercepts", "mean"):
         expected = getattr(whole, name)
         close = 1e-10 * np.abs(expected).max()
@@ -325,9 +323,10 @@ def test_errors_name_the_place_and_the_count():
         fit(block_of(np.eye(2, 400), [0, 1]), n_series=2_000, scope="local")
     with pytest.raises(DataError, match="does not hold 4 features"):
         fit(block).predict(block_of(block.X[:, :3], []))
-    one, other = (Ridge(RidgeParams()).statistics(design_of([data(1, columns=c)])) for c in (3, 4))
+    ridge = Ridge(RidgeParams())
+    one, other = (ridge.statistics(design_of([data(1, columns=c)])) for c in (3, 4))
     with pytest.raises(DataError, match="cannot be merged"):
-        merge(one, other)
+        ridge.merge(one, other)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ MEMORY: dict[str, object] = {}
 class ShopParams(Params):
     derive: str = "none"
     hands_over: bool = True
+    zone: str | None = None
     periods: int = 60
 
 
@@ -41,9 +42,12 @@ def _derived(frame: pl.LazyFrame, how: str) -> pl.LazyFrame:
         "revised": pl.col("temperature") + pl.col("temperature").shift(-2, fill_value=0),
         "encoded": y.mean().over(series),
         "scaled": pl.col("temperature"),
+        "short_lag": pl.col("temperature"),
     }
     if how == "encoded":
         return frame.with_columns(kind=columns[how])
+    if how == "short_lag":
+        return frame.with_columns(price=y.shift(1).over(series))
     derived = columns[how].over(series) if how == "revised" else columns[how]
     frame = frame.with_columns(temperature=derived)
     return frame.with_columns(y=scaled) if how == "scaled" else frame
@@ -60,6 +64,9 @@ class Shop:
         frame = rows(n_series=4, periods=self.params.periods, future=5)
         warm = pl.Series(noise.normal(15, 5, frame.height))
         frame = frame.with_columns(temperature=pl.when(pl.col("y").is_not_null()).then(warm)).lazy()
+        if self.params.zone is not None:
+            stamps = pl.col("ds").cast(pl.Datetime("us"))
+            frame = frame.with_columns(stamps.dt.replace_time_zone(self.params.zone))
         if self.params.hands_over:
             frame = self.context.raw(frame)
         return _derived(frame, self.params.derive)
@@ -69,7 +76,9 @@ class Shop:
 
 
 class PeekParams(Params):
-    how: Literal["memory", "short", "short_known", "random"] = "memory"
+    how: Literal[
+        "memory", "short", "short_known", "random", "centered", "lead", "scaled", "encoded"
+    ] = "memory"
 
 
 def _remembered(y: pl.Series) -> pl.Series:
@@ -101,6 +110,14 @@ class Peek:
         if how == "short_known":
             since = pl.col("price").rolling_sum(21, min_samples=1)
             return FeatureSet((Feature("peek_known", since, "known", lookback=0),))
+        ahead = {
+            "centered": y.rolling_mean(7, center=True),
+            "lead": y.shift(-2),
+            "scaled": (y - y.mean()) / y.std(),
+            "encoded": y.mean().over(pl.col("ds").dt.weekday()),
+        }
+        if how in ahead:
+            return FeatureSet((Feature(f"peek_{how}", ahead[how], "history"),))
         value = y.map_batches(_drawn, return_dtype=pl.Float64)
         return FeatureSet((Feature("peek_random", value, "history"),))
 

@@ -84,6 +84,7 @@ def test_an_honest_spec_holds_in_every_check(registry: Registry):
         "state",
         "future",
         "lookback",
+        "training",
         "order",
         "types",
         "others",
@@ -139,6 +140,41 @@ def test_columns_computed_elsewhere_are_known_by_their_marks(
     found = only(proof)
     assert (found.plugin, found.name, found.ahead) == ("source shop", name, steps)
     assert failed(proof) == {("hindsight", "source shop", "leaks")}
+
+
+def test_days_in_a_time_zone_are_proven_as_well(registry: Registry):
+    proof = proof_of(registry, {"derive": "centered", "zone": "America/New_York"})
+    found = next(f for f in proof.findings if "linear" not in f.change)
+    assert (found.name, found.ahead, found.ds) == ("temperature", 3, "2024-02-24 00:00:00")
+    assert failed(proof_of(registry, {"zone": "America/New_York"})) == set()
+
+
+def test_types_and_time_zones_are_tried(registry: Registry):
+    tried = {c.cases for c in proof_of(registry).checks if c.check == "types"}
+    assert tried == {6}, "a datetime, three zones, keys in 64 bits, numbers as floats"
+
+
+def test_a_lag_shorter_than_the_step_declared_as_known_ahead(registry: Registry):
+    data = {"missing": {"future": "forward_fill", "horizon": "skip"}}
+    proof = proof_of(registry, {"derive": "short_lag"}, data=data)
+    assert ("future", "source shop", "leaks") in failed(proof)
+    found = next(f for f in proof.findings if f.name == "price")
+    assert (found.plugin, found.ahead) == ("source shop", 4)
+
+
+@pytest.mark.parametrize(
+    ("how", "steps"), [("centered", 3), ("lead", 2), ("scaled", None), ("encoded", None)]
+)
+def test_a_feature_that_looks_past_its_row(registry: Registry, how: str, steps: int | None):
+    proof = proof_of(registry, features=[{"use": "peek", "how": how}])
+    found = only(proof)
+    assert failed(proof) == {("training", "features peek", "leaks")}
+    assert (found.plugin, found.name) == ("features peek", f"peek_{how}")
+    if steps is None:
+        assert found.ahead is not None
+        assert found.ahead > 30, "every row reads the last one"
+    else:
+        assert found.ahead == steps
 
 
 def test_what_reads_a_leaking_column_is_not_judged_and_says_so(registry: Registry):
