@@ -5,7 +5,9 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator
 
-from engine.errors import Problem
+from engine.components import Executor
+from engine.errors import EngineError, Problem
+from engine.registry import Registry
 from engine.spec.loader import Document, Path
 from engine.spec.model import MetricUse, ModelUse, RunSpec
 from engine.spec.problems import problem_at, unknown_name
@@ -89,3 +91,29 @@ def _model(spec: RunSpec, document: Document, name: str, model: ModelUse) -> Ite
         if not fnmatch.filter(declared, pattern):
             path: Path = ("models", name, "covariates", i)
             yield from unknown_name(document, path, pattern, declared, "covariate")
+
+
+def isolation_checks(spec: RunSpec, document: Document, registry: Registry) -> Iterator[Problem]:
+    """What asks for tasks in processes of their own, where the executor has none."""
+    asks: list[Path] = [("run", "task_seconds")] if spec.run.task_seconds is not None else []
+    for i, expected in enumerate(spec.expect):
+        asks += [("expect", i, "memory_ratio")] if expected.memory_ratio is not None else []
+    use = spec.run.executor
+    name = use if use is None or isinstance(use, str) else use.use
+    if not asks or (name is not None and _isolated(registry, name, default=True)):
+        return
+    able = [each for each in registry.names("executor") if _isolated(registry, each, default=False)]
+    who = "without an executor" if name is None else f"with the executor {name!r}"
+    for path in asks:
+        message = f"{path[-1]} needs tasks in processes of their own, {who} they share one"
+        hint = f"add run: {{executor: {{use: {able[0]}}}}}" if able else "install an executor"
+        yield problem_at(document, path, message, hint)
+
+
+def _isolated(registry: Registry, name: str, *, default: bool) -> bool:
+    """Whether an executor says so; `default` for one that is not there, or there twice."""
+    try:
+        component = registry.find("executor", name).component
+    except EngineError:
+        return default
+    return isinstance(component, Executor) and component.isolated

@@ -260,6 +260,14 @@ class RunOptions(_Section):
     executor: str | ExecutorUse | None = Field(
         None, description="default: one after another in this process"
     )
+    task_seconds: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="longest time of one task (a fit and its forecasts, or those of a part of "
+        "the series); what takes longer is ended and recorded as failed. It needs an executor that can end a task "
+        "(`process`). Default: no limit",
+    )
     on_error: Literal["skip", "stop"] = Field(
         "skip", description="`skip` records a failure and goes on; `stop` ends the run"
     )
@@ -298,6 +306,17 @@ class RunSpec(_Section):
         return {
             name: use.correction for name, use in self.models.items() if use.correction != "median"
         }
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """Models whose memory is compared, and so whose tasks run in fresh processes."""
+        return frozenset(
+            name
+            for expected in self.expect
+            if expected.memory_ratio is not None
+            for name in (expected.model, expected.than)
+            if name is not None
+        )
 
     @property
     def forecasts_beyond_data(self) -> bool:

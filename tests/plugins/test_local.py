@@ -170,22 +170,6 @@ def test_a_function_that_is_not_there_is_named(executor, function) -> None:
 
 
 @posix
-def test_a_killed_worker_names_the_unfinished_tasks_alone(tmp_path) -> None:
-    found = []
-    plain = named("quick", "doomed", *(f"slow/{i}" for i in range(6)))
-    started = time.monotonic()
-    with pytest.raises(EngineError, match="a worker process died") as error:
-        for result in process().map(f"{TASKS}:kill", tmp_path, plain, silent):
-            found.append(result["name"])
-    assert found == ["quick"]
-    assert "signal 9" in error.value.message
-    assert "'doomed', 'slow/0', 'slow/1', 'slow/2', 'slow/3' and 2 more" in error.value.message
-    assert "'quick'" not in error.value.message
-    assert "fewer workers" in error.value.hint
-    assert time.monotonic() - started < DEADLINE
-
-
-@posix
 def test_no_process_is_left_after_the_last_result_or_an_error() -> None:
     finished = {r["pid"] for r in run(process(), "square", tasks(5))}
     failing = set()
