@@ -57,10 +57,7 @@ def died(task: Mapping[str, Any], exit_code: int | None, seconds: float) -> dict
     if exit_code is not None:
         how = f" (signal {-exit_code})" if exit_code < 0 else f" (exit code {exit_code})"
     if exit_code in (None, -_KILLED):
-        hint = (
-            "most often the memory was used up: run with fewer workers, e.g. "
-            "run: {executor: {use: ..., workers: 2}}"
-        )
+        hint = "most often the memory was used up: run with fewer workers, e.g. --workers 1"
     return {
         "name": task["name"],
         "lost": f"the process of the task died{how}",

@@ -27,8 +27,8 @@ class Evidence:
     scores: Scores
     failed: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
-    memory: Mapping[str, float] = field(default_factory=dict)
     recorded: Recorded | None = None
+    memory: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

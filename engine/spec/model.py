@@ -265,8 +265,8 @@ class RunOptions(_Section):
         gt=0,
         allow_inf_nan=False,
         description="longest time of one task (a fit and its forecasts, or those of a part of "
-        "the series); what takes longer is ended and recorded as failed. It needs an executor that can end a task "
-        "(`process`). Default: no limit",
+        "the series); what takes longer is ended and recorded as failed. It needs an executor "
+        "whose tasks have processes of their own. Default: no limit",
     )
     on_error: Literal["skip", "stop"] = Field(
         "skip", description="`skip` records a failure and goes on; `stop` ends the run"
