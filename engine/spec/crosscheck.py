@@ -12,6 +12,16 @@ from engine.spec.loader import Document, Path
 from engine.spec.model import MetricUse, ModelUse, RunSpec
 from engine.spec.problems import problem_at, unknown_name
 
+_RESERVED = frozenset(
+    ("unique_id", "ds", "y", "cutoff", "step", "model", "y_hat", "ahead", "series")
+)
+_ALLOWED = {
+    "columns.unique_id": {"unique_id"},
+    "columns.ds": _RESERVED,
+    "columns.y": _RESERVED - {"unique_id", "ds"},
+}
+"""Reserved names that a role may have: these columns are renamed when they are read."""
+
 
 def metric_name(entry: str | MetricUse) -> str:
     """Name of a metric in the scores."""
@@ -22,6 +32,7 @@ def cross_checks(spec: RunSpec, document: Document) -> Iterator[Problem]:
     """Every name that a section uses and another one should declare."""
     yield from _metrics(spec, document)
     yield from _expectations(spec, document)
+    yield from _roles(spec, document)
     yield from _columns(spec, document)
     for name, model in spec.models.items():
         yield from _model(spec, document, name, model)
@@ -63,6 +74,33 @@ def _guards(spec: RunSpec, document: Document) -> Iterator[Problem]:
             message = f"nothing says which model {expected.model!r} must beat"
             hint = f"add - {{model: {expected.model}, metric: {expected.metric}, better_than: ...}}"
             yield problem_at(document, ("expect", i, "tolerance"), message, hint)
+
+
+def _roles(spec: RunSpec, document: Document) -> Iterator[Problem]:
+    """One role a column, and no column but key, time and target with a name the engine uses."""
+    seen: dict[str, str] = {}
+    for role, path, column in _named_columns(spec):
+        if column in seen:
+            message = f"column {column!r} is both {seen[column]} and {role}"
+            yield problem_at(document, path, message, "name it in one place only")
+        elif column in _RESERVED and column not in _ALLOWED.get(role, ()):
+            message = f"{role} is named {column!r}, which the engine uses itself"
+            yield problem_at(document, path, message, "rename it in the source")
+        seen.setdefault(column, role)
+
+
+def _named_columns(spec: RunSpec) -> Iterator[tuple[str, Path, str]]:
+    """Every column of the data section: its role, where it is named, its name."""
+    columns, covariates = spec.data.columns, spec.data.covariates
+    keys: Path = ("data", "columns", "unique_id")
+    one = isinstance(columns.unique_id, str)
+    for i, key in enumerate(columns.keys):
+        yield "columns.unique_id", keys if one else (*keys, i), key
+    yield "columns.ds", ("data", "columns", "ds"), columns.ds
+    yield "columns.y", ("data", "columns", "y"), columns.y
+    for role in ("future", "past", "static"):
+        for i, column in enumerate(getattr(covariates, role)):
+            yield f"covariates.{role}", ("data", "covariates", role, i), column
 
 
 def _columns(spec: RunSpec, document: Document) -> Iterator[Problem]:

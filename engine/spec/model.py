@@ -182,32 +182,6 @@ class DataSpec(_Section):
         Frequency.parse(value)
         return value
 
-    @model_validator(mode="after")
-    def _roles_are_disjoint(self) -> DataSpec:
-        seen: dict[str, str] = {}
-        roles = [("columns.unique_id", k) for k in self.columns.keys]
-        roles += [("columns.ds", self.columns.ds), ("columns.y", self.columns.y)]
-        for role in ("future", "past", "static"):
-            roles += [(f"covariates.{role}", c) for c in getattr(self.covariates, role)]
-        for role, column in roles:
-            if column in seen:
-                raise ValueError(f"column {column!r} is both {seen[column]} and {role}")
-            seen[column] = role
-        reserved = {"unique_id", "ds", "y", "cutoff", "step", "model", "y_hat", "ahead", "series"}
-        for role, column in roles:
-            allowed = {"columns.unique_id": "unique_id", "columns.ds": "ds", "columns.y": "y"}
-            if (
-                column in reserved
-                and allowed.get(role) != column
-                and not role.startswith("columns.d")
-            ):
-                if role == "columns.y" and column not in ("unique_id", "ds"):
-                    continue
-                raise ValueError(
-                    f"{role} is named {column!r}, which the engine uses itself; rename it in the source"
-                )
-        return self
-
 
 class Backtest(_Section):
     """Rolling-origin evaluation: `folds` cutoffs, the newest one as late as the data allow."""
