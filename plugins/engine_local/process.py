@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from multiprocessing.connection import wait
@@ -133,8 +134,9 @@ class _Crew:
         """Let all processes go, now that there is nothing left to do."""
         for child in self._children:
             child.connection.close()
+        until = time.monotonic() + _PATIENCE_SECONDS
         for child in self._children:
-            child.dismiss(_PATIENCE_SECONDS)
+            child.dismiss(max(until - time.monotonic(), 0))
 
 
 def _results(child: Child, report: Report, most: int | None) -> Iterator[Result]:
