@@ -102,9 +102,13 @@ class Child:
         return self.process.exitcode
 
     def dismiss(self, patience: float) -> None:
-        """Let an idle worker leave by itself within some seconds, and end what is left of it."""
+        """Let an idle worker leave by itself within some seconds, and end what is left of it.
+
+        One that is still starting has done nothing that it would have to finish.
+        """
         self.connection.close()
-        wait([self.process.sentinel], patience)
+        if self.ready:
+            wait([self.process.sentinel], patience)
         self.end()
 
 

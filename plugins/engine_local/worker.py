@@ -39,9 +39,9 @@ def serve(parent: Connection, function: str) -> None:
 
     with suppress(EngineError):  # each task says what is wrong with it
         resolve(function)
-    send("ready", None)
     # Without a parent there is nobody to work for.
     with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        send("ready", None)
         while True:
             folder, task = parent.recv()
             outcome = outcome_of(function, folder, task, report)

@@ -126,6 +126,13 @@ def test_threads_can_be_asked_for() -> None:
     assert result["threads"] == ["3"] * 5
 
 
+@posix
+def test_a_worker_that_is_not_needed_after_all_leaves_without_a_word(capfd) -> None:
+    results = run(process(workers=2), "square", tasks(2))
+    assert len(results) == 2
+    assert capfd.readouterr().err == ""
+
+
 # ------------------------------------------------------------------------------- events
 
 
