@@ -34,7 +34,8 @@ class Task:
     """One fit and the forecasts made from it, as plain data that travels to any process.
 
     cutoffs: the cutoffs forecast from this fit (more than one without refitting). series: first and
-    last (exclusive) number of the series, or None for all.
+    last (exclusive) number of the series, or None for all. limit_seconds, fresh: what the executor
+    is asked for, see `engine.executors`.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Task:
     seed: int
     series: tuple[int, int] | None = None
     save: bool = False
+    limit_seconds: float | None = None
+    fresh: bool = False
 
     def plain(self) -> dict[str, Any]:
         """JSON types only."""
@@ -207,6 +210,8 @@ def _tasks(
                 seed=task_seed(spec.seed, name),
                 series=shard,
                 save=kind == "final",
+                limit_seconds=spec.run.task_seconds,
+                fresh=model in spec.measured,
             )
         )
     return made

@@ -134,9 +134,15 @@ class Writer(Component):
 
 @dataclass(frozen=True)
 class Executor(Component):
-    """Runs tasks: the factory builds a `TaskExecutor`."""
+    """Runs tasks: the factory builds an `engine.executors.TaskExecutor`.
+
+    `isolated`: a task that hangs or takes its process down harms no other one, see there.
+    `run.task_seconds` and `memory_ratio` need such an executor; the conformance kit checks it.
+    """
 
     kind: ClassVar[str] = "executor"
+
+    isolated: bool = False
 
 
 KINDS: dict[str, type[Component]] = {

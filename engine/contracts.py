@@ -7,7 +7,7 @@ frames and arrays that they are given; return new ones.
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -296,21 +296,4 @@ class ResultWriter(Protocol):
 
     def write(self, results: Results) -> list[Path]:
         """Write and return the paths of the files."""
-        ...
-
-
-class TaskExecutor(Protocol):
-    """Runs tasks; results may come in any order, but each must depend on its task alone."""
-
-    def map(
-        self,
-        function: str,
-        folder: Path,
-        tasks: Sequence[Mapping[str, Any]],
-        report: Report,
-    ) -> Iterable[Mapping[str, Any]]:
-        """Call `function` ("module:name") as `function(folder, task, report)` for every task.
-
-        Tasks and results are plain data (JSON types); large things go through files in `folder`.
-        """
         ...

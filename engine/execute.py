@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,13 +10,13 @@ from typing import Any
 import polars as pl
 
 from engine.backtest import Task
-from engine.contracts import TaskExecutor
 from engine.data.forecast import quantile_column
 from engine.errors import EngineError, PluginError, blaming
+from engine.executors import TaskExecutor
 from engine.observers import Observers
 from engine.registry import build
 from engine.spec.validate import executor_use
-from engine.tasks import FUNCTION, run_task
+from engine.tasks import FUNCTION, run_task, saved_at
 from engine.workspace import Workspace
 
 FAILURE_SCHEMA = {
@@ -66,13 +67,26 @@ class Execution:
             totals[model] = totals.get(model, 0.0) + result["seconds"]
         return totals
 
+    def memory(self) -> dict[str, float]:
+        """Megabytes of the largest task of each model whose memory was measured."""
+        peaks: dict[str, float] = {}
+        models = {task.name: task.model for task in self.tasks}
+        for result in self.results:
+            if result.get("memory") is not None:
+                model = models[result["name"]]
+                peaks[model] = max(peaks.get(model, 0.0), result["memory"])
+        return peaks
+
     def records(self) -> list[dict[str, Any]]:
-        """Seconds and status per task, by name, for the manifest."""
-        keys = ("name", "status", "seconds")
-        rows = [{key: result[key] for key in keys} for result in self.results]
-        return sorted(
-            ({**row, "seconds": round(row["seconds"], 3)} for row in rows), key=lambda r: r["name"]
-        )
+        """Status, seconds and, where measured, megabytes per task, by name, for the manifest."""
+        rows = []
+        for result in sorted(self.results, key=lambda result: str(result["name"])):
+            row = {key: result[key] for key in ("name", "status")}
+            row["seconds"] = round(result["seconds"], 3)
+            if result.get("memory") is not None:
+                row["megabytes"] = round(result["memory"], 1)
+            rows.append(row)
+        return rows
 
 
 def empty_forecasts(work: Workspace) -> pl.DataFrame:
@@ -102,6 +116,8 @@ def execute(
         observers.hook("engine_task_start", task=task.plain())
     for result in _results(work, tasks, observers):
         task = by_name[result["name"]]
+        if "lost" in result:
+            result = _failed(work, task, result)
         into.results.append(result)
         summary = {k: result[k] for k in ("name", "status", "seconds")}
         summary["failures"] = len(result["failures"])
@@ -117,6 +133,21 @@ def execute(
             failed.exit_code = result["exit_code"] or failed.exit_code
             raise failed
     return into
+
+
+def _failed(work: Workspace, task: Task, lost: Mapping[str, Any]) -> dict[str, Any]:
+    """A task that came to no end, as a failed one: it has made no forecast and saved no model."""
+    if task.save:
+        shutil.rmtree(saved_at(work.folder, task), ignore_errors=True)
+    return {
+        "name": task.name,
+        "status": "failed",
+        "exit_code": 0,
+        "hint": lost.get("hint", ""),
+        "seconds": lost["seconds"],
+        "failures": [[cutoff, None, lost["lost"]] for cutoff in task.cutoffs],
+        "path": None,
+    }
 
 
 def _results(

@@ -135,15 +135,29 @@ def list_runs(output: Path, name: str | None = None) -> Iterator[RunRecord]:
         for run in home.iterdir()
         if run.is_dir()
     ]
-    for path in sorted(found, key=lambda p: p.name.lstrip("."), reverse=True):
+    for path in sorted(found, key=_when, reverse=True):
         yield read_run(path)
+
+
+def _when(path: Path) -> tuple[str, int, int, str]:
+    """What orders runs: the second of the id, when the record was written, the id's number."""
+    stamp, *rest = _identifier(path).split("-")
+    file = path / MANIFEST
+    written = (file if file.exists() else path).stat().st_mtime_ns
+    number = int(rest[1]) if len(rest) > 1 and rest[1].isdigit() else 1
+    return stamp, written, number, path.name
+
+
+def _identifier(path: Path) -> str:
+    """The id of a run folder, be it whole, partial or unfinished."""
+    return path.name.removeprefix(".").removesuffix(".tmp").removesuffix(PARTIAL)
 
 
 def read_run(path: Path) -> RunRecord:
     """The record of one run folder; NotFoundError if there is none."""
     if not path.is_dir():
         raise NotFoundError(f"no run at {path}", hint="see `engine runs list`")
-    identifier = path.name.removeprefix(".").removesuffix(".tmp").removesuffix(PARTIAL)
+    identifier = _identifier(path)
     file = path / MANIFEST
     if not file.exists():
         return RunRecord(path.parent.name, identifier, path, "unfinished", {})

@@ -223,6 +223,7 @@ def _evidence(tested: _Tested, lock: Lock | None) -> Evidence:
         tested.scores,
         failed=dict(lost.group_by("model").len().iter_rows()),
         seconds=tested.execution.seconds(),
+        memory=tested.execution.memory(),
         recorded=lock.snapshot.scores if lock is not None else None,
     )
 

@@ -6,6 +6,7 @@ This is the only code that hands data to a model, and it cuts at the cutoff firs
 from __future__ import annotations
 
 import fnmatch
+import re
 import time
 import traceback
 from collections.abc import Iterator, Mapping
@@ -40,7 +41,8 @@ def run_task(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str
 
     A model's own errors are caught and returned as `status: failed` with the reason; whatever is
     written stays in the workspace. The result is plain data: name, status, seconds, failures
-    (`[cutoff, unique_id or null for all, reason]`), path of the forecasts.
+    (`[cutoff, unique_id or null for all, reason]`), path of the forecasts, and the megabytes of a
+    task in a fresh process.
     """
     task = Task.of(dict(plain))
     started = time.perf_counter()
@@ -73,6 +75,7 @@ def run_task(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str
         "seconds": time.perf_counter() - started,
         "failures": failures,
         "path": str(path) if frames else None,
+        "memory": peak_memory() if task.fresh else None,
     }
 
 
@@ -248,9 +251,27 @@ def _clipped(frame: pl.DataFrame, spec: RunSpec) -> pl.DataFrame:
 
 def _save(folder: Path, task: Task, fitted: Any) -> None:
     """Keep a final model and its tables; local models of many shards keep one folder a shard."""
-    part = "" if task.series is None else f"shard-{task.series[0]}"
-    target = folder / "models" / task.model / part
+    target = saved_at(folder, task)
     target.mkdir(parents=True, exist_ok=True)
     fitted.save(target)
     for name, table in fitted.tables().items():
         table.write_parquet(target / f"{name}.parquet")
+
+
+def saved_at(folder: Path, task: Task) -> Path:
+    """The folder of a workspace in which a task keeps its fitted model."""
+    part = "" if task.series is None else f"shard-{task.series[0]}"
+    return folder / "models" / task.model / part
+
+
+def peak_memory() -> float | None:
+    """Megabytes (of 1,048,576 bytes) that this process has held at most; None if not known.
+
+    Not `getrusage`: its peak begins with that of the process that started this one.
+    """
+    try:
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+    except OSError:
+        return None
+    found = re.search(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(found[1]) / 1024 if found else None

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 
 from engine.errors import PluginError, SpecError
+from engine.execute import TaskError
 from engine.registry import Registry
 from engine.runner import Outcome, run
 from engine.spec.validate import validate_text
@@ -105,7 +106,7 @@ REASONS = {
     "fit": "RuntimeError: broken in fit",
     "predict": "RuntimeError: broken in predict",
     "save": "RuntimeError: broken in save",
-    "exits": "MemoryError: no memory left",
+    "no_memory": "MemoryError: no memory left",
     "returns_none": "returned NoneType, not a Prediction",
     "rows_missing": "returned y_hat of shape (2, 3), not (3, 3)",
     "steps_missing": "returned y_hat of shape (3, 2), not (3, 3)",
@@ -119,8 +120,15 @@ REASONS = {
 }
 
 
+LOST = {
+    "hangs": "stopped after 3 s; raise run.task_seconds",
+    "exits": "the process of the task died (exit code 3)",
+    "hangs_saving": "stopped after 3 s; raise run.task_seconds",
+}
+
+
 def test_every_fault_has_its_reason():
-    assert set(get_args(bad_models.Fault)) == set(REASONS)
+    assert set(get_args(bad_models.Fault)) == {*REASONS, *LOST}
 
 
 @pytest.mark.parametrize("fault", [f for f, reason in REASONS.items() if reason])
@@ -143,3 +151,57 @@ def test_quantiles_that_cross_are_put_in_order(tmp_path: Path, install: Install)
     assert made.height == 3 * 3
     assert made.filter(pl.col("q0.1") > pl.col("q0.5")).is_empty()
     assert made.filter(pl.col("q0.5") > pl.col("q0.9")).is_empty()
+
+
+@pytest.fixture
+def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Registry:
+    """The bad models, installed so that processes of their own find them too."""
+    info = tmp_path / "site" / "bad-1.0.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: bad\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[engine]\nbad = tests.broken_plugins.bad_models\n")
+    monkeypatch.syspath_prepend(info.parent)
+    return Registry.discover()
+
+
+RUN = "run: {executor: {use: process, workers: 2}, task_seconds: 3, fallback: snaive}\n"
+
+
+@pytest.mark.parametrize("fault", LOST)
+def test_a_model_that_hangs_or_ends_its_process_is_recorded_and_the_others_finish(
+    tmp_path: Path, installed: Registry, fault: str
+):
+    saving = fault == "hangs_saving"
+    text = f"select: {{metric: mae, forecast: {'all' if saving else 'best'}}}\n" + RUN
+    done = run_tiny(installed, tmp_path, f"  bad: {{use: bad, fault: {fault}}}\n{text}")
+    assert done.exit_code == 7
+    lost = done.failures.filter(pl.col("kind") == "failed")
+    assert lost["reason"].str.starts_with(LOST[fault]).all()
+    assert lost["fallback"].to_list() == ["snaive"]
+    failed = [t["name"].split("/") for t in done.manifest["tasks"] if t["status"] == "failed"]
+    assert [name[:2] for name in failed] == [["bad", "final" if saving else "backtest"]]
+    forecast = pl.read_parquet(done.folder / f"{'forecast' if saving else 'backtest'}.parquet")
+    heights = dict(forecast.group_by("model").len().iter_rows())
+    assert heights == {"snaive": 3 * 3, "bad": 3 * 3}
+    assert not list(done.folder.rglob("half.txt"))
+
+
+def test_a_lost_task_ends_a_run_that_shall_stop_at_errors(tmp_path: Path, installed: Registry):
+    stop = RUN.replace("fallback: snaive", "on_error: stop")
+    with pytest.raises(TaskError, match=r"task bad/backtest/\d+ failed: the process") as error:
+        run_tiny(installed, tmp_path, "  bad: {use: bad, fault: exits}\n" + stop)
+    assert "run it alone" in error.value.hint
+
+
+@pytest.mark.parametrize(
+    ("executor", "who"),
+    [("", "without an executor"), ("executor: serial, ", "with the executor 'serial'")],
+)
+def test_a_limit_that_nobody_could_keep_is_refused_before_anything_runs(executor: str, who: str):
+    text = SPEC + f"run: {{{executor}task_seconds: 3}}\n"
+    with pytest.raises(SpecError) as caught:
+        validate_text(text, "tiny.yaml", Registry.discover())
+    (problem,) = caught.value.problems
+    assert (problem.path, problem.line) == ("run.task_seconds", 11)
+    assert who in problem.message
+    assert "use: process" in problem.hint

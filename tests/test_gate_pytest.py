@@ -87,3 +87,13 @@ def test_xdist_s_workers_share_one_run(pytester: pytest.Pytester):
     result = pytester.runpytest_subprocess("-n", "2")
     result.assert_outcomes(passed=6, failed=1)
     assert runs_counted(pytester) == 1
+
+
+def test_a_proof_is_one_of_the_tests(pytester: pytest.Pytester):
+    small = BASE.replace("series: 12", "series: 2").replace("folds: 2", "folds: 1")
+    write_spec(pytester.path, "- {no_leaks: true}", base=small)
+    (pytester.path / "conftest.py").write_text(COUNTING)
+    result = pytester.runpytest_subprocess("-v")
+    result.assert_outcomes(passed=2)
+    result.stdout.fnmatch_lines(["weekly.yaml::1: no_leaks PASSED*"])
+    assert runs_counted(pytester) == 0

@@ -104,6 +104,8 @@ class Faulty:
         """Run."""
         if self._fault == "forgets one":
             tasks = tasks[1:]
+        if self._fault == "ignores limits":
+            tasks = [{**task, "value": 0} for task in tasks]
         if self._fault == "swallows events":
             report = lambda name, fields: None  # noqa: E731
         if self._fault == "other folders":
@@ -138,6 +140,22 @@ def test_a_faulty_executor_fails_the_check_about_its_fault(fault: str, check: st
     getattr(type("Suite", (ExecutorConformance,), {"record": record})(), check)()
     members = {"record": record, "params": {"fault": fault}}
     with pytest.raises(AssertionError):
+        getattr(type("Suite", (ExecutorConformance,), members)(), check)()
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        ("test_a_task_beyond_its_limit_is_lost_alone", "lost: {}"),
+        ("test_a_task_whose_process_dies_is_lost_alone", "lost: {}"),
+        ("test_a_fresh_task_runs_in_a_process_of_its_own", "processes used twice"),
+    ],
+)
+def test_an_executor_that_only_claims_to_be_isolated_is_found_out(check: str, said: str):
+    record = Executor("faulty", f"{__name__}:Faulty", FaultParams, "faulty", isolated=True)
+    fault = "ignores limits" if "limit" in check else "none"
+    members = {"record": record, "params": {"fault": fault}}
+    with pytest.raises(AssertionError, match=said):
         getattr(type("Suite", (ExecutorConformance,), members)(), check)()
 
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import polars as pl
@@ -105,6 +106,19 @@ def test_runs_are_listed_newest_first_with_what_became_of_them(tmp_path: Path):
         ("20240102", "unfinished"),
         ("20240101", "ok"),
     ]
+
+
+def test_runs_of_one_second_are_listed_by_when_they_were_written(tmp_path: Path):
+    ids = ["20240101T000000Z-f-2", "20240101T000000Z-f-10", "20240101T000000Z-a"]
+    for written, name in enumerate(ids):
+        manifest = tmp_path / "promo" / name / "manifest.json"
+        manifest.parent.mkdir(parents=True)
+        manifest.write_text('{"schema_version": 1, "status": "ok"}')
+        os.utime(manifest, ns=(written, written))
+    assert [run.id for run in list_runs(tmp_path)] == ids[::-1]
+    for name in ids:
+        os.utime(tmp_path / "promo" / name / "manifest.json", ns=(0, 0))
+    assert [run.id for run in list_runs(tmp_path)] == [ids[1], ids[0], ids[2]]
 
 
 def test_only_the_runs_of_a_name_are_listed(tmp_path: Path):

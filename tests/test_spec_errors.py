@@ -243,7 +243,10 @@ def test_quantiles_are_accepted_exactly_when_they_increase(values: list[float]):
     ],
 )
 def test_a_column_has_one_role(covariates, said):
-    assert said in problem("freq: 1d", f"freq: 1d\n  covariates: {covariates}").message
+    found = problem("freq: 1d", f"freq: 1d\n  covariates: {covariates}")
+    assert said in found.message
+    assert found.path.startswith("data.covariates.")
+    assert found.line == 7
 
 
 @pytest.mark.parametrize("buckets", ["[3, 5]", "[5, 3, 7]", "[3, 3, 7]", "[3, 7, 14]"])

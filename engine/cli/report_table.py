@@ -41,6 +41,8 @@ def show_outcome(outcome: Outcome, spec: RunSpec) -> None:
     _show_gate(outcome.gate)
     if outcome.evidence.recorded is None and any(e.tolerance is not None for e in spec.expect):
         typer.echo("expect: tolerances are not judged here, but by `engine test` and with --locked")
+    if any(expected.no_leaks for expected in spec.expect):
+        typer.echo("expect: no_leaks is not judged here, but by `engine test`")
     show_failures(outcome.manifest["failures"], outcome.failures)
     typer.echo(f"run:  {outcome.folder}")
     for line in next_steps(outcome.folder, outcome.manifest):

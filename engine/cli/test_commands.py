@@ -27,6 +27,9 @@ def test(
     update: Annotated[
         bool, typer.Option("--update", help="Rewrite the snapshots and show what changed.")
     ] = False,
+    prove: Annotated[
+        bool, typer.Option("--prove", help="Prove every spec, as if it expected `no_leaks`.")
+    ] = False,
     junit: Annotated[Path | None, typer.Option(help="Write JUnit XML.", metavar="FILE")] = None,
     github: Annotated[
         bool, typer.Option("--github", help="Print annotations for GitHub Actions.")
@@ -60,7 +63,8 @@ def test(
             with progress_for(quiet=quiet) as progress:
                 checked = check_spec(
                     path, registry, output=output or Path(scratch), base=Path.cwd(),
-                    overrides=overrides or (), workers=workers, update=update, listener=progress,
+                    overrides=overrides or (), workers=workers, update=update, proof=prove,
+                    listener=progress,
                 )  # fmt: skip
             results.append(checked)
             if not as_json:

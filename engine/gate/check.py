@@ -10,6 +10,7 @@ from typing import Any
 from engine.errors import EngineError, NotFoundError
 from engine.gate.discover import looks_like_a_run_spec
 from engine.gate.judge import Verdict, judge
+from engine.gate.proofs import RULE, proof_numbers, proof_verdicts
 from engine.gate.snapshot import (
     Lock,
     difference,
@@ -19,6 +20,7 @@ from engine.gate.snapshot import (
     take_snapshot,
 )
 from engine.observers import Listener
+from engine.prove.prover import prove
 from engine.registry import Registry
 from engine.runner import Outcome, backtest
 from engine.spec import loader
@@ -75,39 +77,77 @@ def check_spec(
     overrides: Sequence[str] = (),
     workers: int | None = None,
     update: bool = False,
+    proof: bool = False,
     listener: Listener | None = None,
 ) -> Checked:
     """Validate and backtest a spec and judge what it expects; an `EngineError` is in the result.
 
     output: folder for the run. update: rewrite the snapshot with the scores found, unless an
-    expectation fails that does not depend on it.
+    expectation fails that does not depend on it. proof: judge `no_leaks` even if it is not expected.
     """
     try:
         loaded = load_spec(path, registry, overrides, workers=workers)
     except EngineError as error:
         return Checked(path, error=error)
-    checked = Checked(path, *_expectations(loaded.spec, loaded.text))
-    if not loaded.spec.expect and not update:
+    expect = loaded.spec.expect
+    numbers = proof_numbers(expect, asked=proof)
+    checked = Checked(path, *_expectations(loaded.spec, loaded.text, numbers))
+    scored = update or not all(expected.no_leaks for expected in expect)
+    if not scored and not numbers:
         return replace(checked, notes=("it expects nothing, so nothing was run",))
     try:
         lock = None if update else _lock(path, loaded)
+        checked = _proven(checked, loaded, registry, base, numbers, listener)
+        if not scored:
+            return checked
         tested = only_needed(loaded)
         outcome = backtest(tested, registry, output=output, base=base, listener=listener, lock=lock)
     except EngineError as error:
         return replace(checked, error=error)
-    checked = replace(checked, seconds=float(outcome.manifest["seconds"]))
+    checked = replace(checked, seconds=checked.seconds + float(outcome.manifest["seconds"]))
     if update:
         return _updated(checked, loaded, outcome)
-    verdicts = judge(loaded.spec.expect, outcome.evidence)
-    return replace(checked, verdicts=tuple(verdicts), notes=_notes(loaded, lock))
+    verdicts = _in_order(judge(expect, outcome.evidence), checked.verdicts)
+    return replace(checked, verdicts=verdicts, notes=_notes(loaded, lock))
 
 
-def _expectations(spec: RunSpec, text: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """Title and line of every expectation."""
+def _proven(
+    checked: Checked,
+    loaded: LoadedSpec,
+    registry: Registry,
+    base: Path,
+    numbers: Sequence[int],
+    listener: Listener | None,
+) -> Checked:
+    """The verdicts of a proof of the whole spec, if one is wanted."""
+    if not numbers:
+        return checked
+
+    def note(text: str) -> None:
+        if listener is not None:
+            listener.on_event("stage", {"stage": "prove", "detail": text})
+
+    proof = prove(loaded, registry, base=base, note=note)
+    verdicts = tuple(proof_verdicts(proof, numbers))
+    return replace(checked, verdicts=verdicts, seconds=proof.seconds)
+
+
+def _in_order(*verdicts: Sequence[Verdict]) -> tuple[Verdict, ...]:
+    """All verdicts in the order of their expectations."""
+    return tuple(sorted((v for each in verdicts for v in each), key=lambda v: v.number))
+
+
+def _expectations(
+    spec: RunSpec, text: str, proofs: Sequence[int]
+) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Title and line of every expectation, and of a proof that none of them asks for."""
     document = loader.parse(text)
     places = [document.place(("expect", i)) for i in range(len(spec.expect))]
-    titles = tuple(expected.title for expected in spec.expect)
-    return titles, tuple(place.line if place else 0 for place in places)
+    titles = [expected.title for expected in spec.expect]
+    lines = [place.line if place else 0 for place in places]
+    if len(titles) in proofs:
+        titles, lines = [*titles, RULE], [*lines, 0]
+    return tuple(titles), tuple(lines)
 
 
 def _lock(path: Path, loaded: LoadedSpec) -> Lock | None:
@@ -127,7 +167,8 @@ def only_needed(loaded: LoadedSpec) -> LoadedSpec:
         needed.update(spec.models if expected.models is None else expected.models)
     if spec.run.fallback is not None:
         needed.add(spec.run.fallback)
-    keep = [name for name in spec.models if name in needed or not spec.expect]
+    unasked = all(expected.no_leaks for expected in spec.expect)
+    keep = [name for name in spec.models if name in needed or unasked]
     models: Mapping[str, Any] = loaded.resolved["models"]
     return replace(
         loaded,
@@ -141,7 +182,7 @@ def _updated(checked: Checked, loaded: LoadedSpec, outcome: Outcome) -> Checked:
     path = snapshot_path(checked.path)
     taken = take_snapshot(outcome.manifest, loaded.resolved, outcome.scores)
     evidence = replace(outcome.evidence, recorded=taken.scores)
-    verdicts = tuple(judge(loaded.spec.expect, evidence))
+    verdicts = _in_order(judge(loaded.spec.expect, evidence), checked.verdicts)
     checked = replace(checked, verdicts=verdicts)
     if checked.failed:
         note = f"{path} was not written: an expectation fails that does not depend on it"

@@ -19,6 +19,7 @@ Recorded = Mapping[str, Mapping[str, float]]
 class Evidence:
     """What a backtest gave: scores, failed forecasts and seconds of fitting and predicting per model.
 
+    memory: megabytes of the largest task of each model, where an expectation compares them.
     recorded: the snapshot's scores; None where no snapshot is consulted, and expectations with a
     tolerance are then not judged.
     """
@@ -27,6 +28,7 @@ class Evidence:
     failed: Mapping[str, int] = field(default_factory=dict)
     seconds: Mapping[str, float] = field(default_factory=dict)
     recorded: Recorded | None = None
+    memory: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -123,17 +125,22 @@ def _against(
 
 
 def _on_run(number: int, expected: Expectation, evidence: Evidence) -> Iterator[Verdict]:
-    """Rules about how the backtest went: failures and time."""
+    """Rules about how the backtest went: failures, time and memory."""
     if expected.no_failures:
         counts = evidence.failed
         wrong = sum(counts.values()) if expected.model is None else counts.get(expected.model, 0)
         model = expected.model or "all models"
         yield Verdict(number, model, "failures", "none", float(wrong), wrong == 0)
-    if expected.time_ratio is not None and expected.model and expected.than:
-        own, other = (evidence.seconds.get(m) for m in (expected.model, expected.than))
-        rule = f"<= {expected.time_ratio:g} x {expected.than} ({_shown(other)})"
-        holds = own is not None and other is not None and own <= expected.time_ratio * other
-        yield Verdict(number, expected.model, "seconds", rule, own, holds)
+    for ratio, what, found in (
+        (expected.time_ratio, "seconds", evidence.seconds),
+        (expected.memory_ratio, "megabytes", evidence.memory),
+    ):
+        if ratio is None or expected.model is None or expected.than is None:
+            continue
+        own, other = found.get(expected.model), found.get(expected.than)
+        rule = f"<= {ratio:g} x {expected.than} ({_shown(other)})"
+        holds = own is not None and other is not None and own <= ratio * other
+        yield Verdict(number, expected.model, what, rule, own, holds)
 
 
 def _finite(values: Mapping[str, float]) -> dict[str, float]:

@@ -5,11 +5,22 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterator, Mapping
 
-from engine.components import Capabilities
-from engine.errors import Problem
+from engine.components import Capabilities, Executor
+from engine.errors import EngineError, Problem
+from engine.registry import Registry
 from engine.spec.loader import Document, Path
 from engine.spec.model import MetricUse, ModelUse, RunSpec
 from engine.spec.problems import problem_at, unknown_name
+
+_RESERVED = frozenset(
+    ("unique_id", "ds", "y", "cutoff", "step", "model", "y_hat", "ahead", "series")
+)
+_ALLOWED = {
+    "columns.unique_id": {"unique_id"},
+    "columns.ds": _RESERVED,
+    "columns.y": _RESERVED - {"unique_id", "ds"},
+}
+"""Reserved names that a role may have: these columns are renamed when they are read."""
 
 
 def metric_name(entry: str | MetricUse) -> str:
@@ -26,6 +37,7 @@ def cross_checks(
     """
     yield from _metrics(spec, document)
     yield from _expectations(spec, document)
+    yield from _roles(spec, document)
     yield from _columns(spec, document)
     for name, model in spec.models.items():
         yield from _model(spec, document, name, model)
@@ -69,6 +81,33 @@ def _guards(spec: RunSpec, document: Document) -> Iterator[Problem]:
             message = f"nothing says which model {expected.model!r} must beat"
             hint = f"add - {{model: {expected.model}, metric: {expected.metric}, better_than: ...}}"
             yield problem_at(document, ("expect", i, "tolerance"), message, hint)
+
+
+def _roles(spec: RunSpec, document: Document) -> Iterator[Problem]:
+    """One role a column, and no column but key, time and target with a name the engine uses."""
+    seen: dict[str, str] = {}
+    for role, path, column in _named_columns(spec):
+        if column in seen:
+            message = f"column {column!r} is both {seen[column]} and {role}"
+            yield problem_at(document, path, message, "name it in one place only")
+        elif column in _RESERVED and column not in _ALLOWED.get(role, ()):
+            message = f"{role} is named {column!r}, which the engine uses itself"
+            yield problem_at(document, path, message, "rename it in the source")
+        seen.setdefault(column, role)
+
+
+def _named_columns(spec: RunSpec) -> Iterator[tuple[str, Path, str]]:
+    """Every column of the data section: its role, where it is named, its name."""
+    columns, covariates = spec.data.columns, spec.data.covariates
+    keys: Path = ("data", "columns", "unique_id")
+    one = isinstance(columns.unique_id, str)
+    for i, key in enumerate(columns.keys):
+        yield "columns.unique_id", keys if one else (*keys, i), key
+    yield "columns.ds", ("data", "columns", "ds"), columns.ds
+    yield "columns.y", ("data", "columns", "y"), columns.y
+    for role in ("future", "past", "static"):
+        for i, column in enumerate(getattr(covariates, role)):
+            yield f"covariates.{role}", ("data", "covariates", role, i), column
 
 
 def _columns(spec: RunSpec, document: Document) -> Iterator[Problem]:
@@ -124,3 +163,29 @@ def _of_no_use(
         message = f"model {model.use!r} takes no covariates, so that it cannot use features"
         hint = "leave `features:` out; models of design rows get them without it"
         yield problem_at(document, ("models", name, "features"), message, hint)
+
+
+def isolation_checks(spec: RunSpec, document: Document, registry: Registry) -> Iterator[Problem]:
+    """What asks for tasks in processes of their own, where the executor has none."""
+    asks: list[Path] = [("run", "task_seconds")] if spec.run.task_seconds is not None else []
+    for i, expected in enumerate(spec.expect):
+        asks += [("expect", i, "memory_ratio")] if expected.memory_ratio is not None else []
+    use = spec.run.executor
+    name = use if use is None or isinstance(use, str) else use.use
+    if not asks or (name is not None and _isolated(registry, name, default=True)):
+        return
+    able = [each for each in registry.names("executor") if _isolated(registry, each, default=False)]
+    who = "without an executor" if name is None else f"with the executor {name!r}"
+    for path in asks:
+        message = f"{path[-1]} needs tasks in processes of their own, {who} they share one"
+        hint = f"add run: {{executor: {{use: {able[0]}}}}}" if able else "install an executor"
+        yield problem_at(document, path, message, hint)
+
+
+def _isolated(registry: Registry, name: str, *, default: bool) -> bool:
+    """Whether an executor says so; `default` for one that is not there, or there twice."""
+    try:
+        component = registry.find("executor", name).component
+    except EngineError:
+        return default
+    return isinstance(component, Executor) and component.isolated

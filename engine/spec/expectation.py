@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-RULES = ("max", "min", "better_than", "ratio", "tolerance", "time_ratio", "no_failures")
 SCORED = ("max", "min", "better_than", "ratio", "tolerance")
+COSTS = ("time_ratio", "memory_ratio")
+RULES = (*SCORED, *COSTS, "no_failures", "no_leaks")
 
 
 class Expectation(BaseModel):
@@ -28,7 +29,7 @@ class Expectation(BaseModel):
         description="largest share of the value of the model `than` "
         "(smallest, where a metric is better the higher)",
     )
-    than: str | None = Field(None, description="the model of `ratio` and `time_ratio`")
+    than: str | None = Field(None, description="the model of `ratio`, `time_ratio`, `memory_ratio`")
     tolerance: float | None = Field(
         None,
         ge=0,
@@ -40,8 +41,19 @@ class Expectation(BaseModel):
         gt=0,
         description="longest time of the model's backtest, as a multiple of that of `than`",
     )
+    memory_ratio: float | None = Field(
+        None,
+        gt=0,
+        description="largest memory of a task of the model, as a multiple of that of `than`; "
+        "tasks of both run in fresh processes",
+    )
     no_failures: Literal[True] | None = Field(
         None, description="every forecast of the backtest was made"
+    )
+    no_leaks: Literal[True] | None = Field(
+        None,
+        description="`engine prove` finds nothing: no feature and no forecast depends on what "
+        "comes after its cutoff. Stands alone; judged by `engine test`",
     )
 
     @model_validator(mode="after")
@@ -52,11 +64,14 @@ class Expectation(BaseModel):
         scored = [rule for rule in given if rule in SCORED]
         if scored and (self.model is None or self.metric is None):
             raise ValueError(f"`{scored[0]}:` needs `model:` and `metric:`")
-        if self.time_ratio is not None and self.model is None:
-            raise ValueError("`time_ratio:` needs `model:`")
-        relative = self.ratio is not None or self.time_ratio is not None
+        costs = [rule for rule in given if rule in COSTS]
+        if costs and self.model is None:
+            raise ValueError(f"`{costs[0]}:` needs `model:`")
+        relative = self.ratio is not None or bool(costs)
         if relative != (self.than is not None):
-            raise ValueError("`ratio:` or `time_ratio:` and `than:` go together")
+            raise ValueError("`ratio:`, `time_ratio:` or `memory_ratio:` and `than:` go together")
+        if self.no_leaks and (len(given) > 1 or self.model is not None):
+            raise ValueError("`no_leaks:` stands alone, for it is about the whole spec")
         return self
 
     @property
@@ -67,7 +82,9 @@ class Expectation(BaseModel):
 
     @property
     def models(self) -> tuple[str, ...] | None:
-        """Every model that is needed to judge it; None for all models of the spec."""
+        """Every model whose backtest is needed to judge it; None for all models of the spec."""
+        if self.no_leaks:
+            return ()
         if self.model is None:
             return None
         named = (self.model, self.better_than, self.than)
@@ -82,5 +99,5 @@ class Expectation(BaseModel):
             if value is not None:
                 shown = f"{value:g}" if isinstance(value, float) else value
                 words.append(rule if value is True else f"{rule} {shown}")
-                words += [f"than {self.than}"] if rule in ("ratio", "time_ratio") else []
+                words += [f"than {self.than}"] if rule == "ratio" or rule in COSTS else []
         return " ".join(words)

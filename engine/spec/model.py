@@ -191,32 +191,6 @@ class DataSpec(_Section):
         Frequency.parse(value)
         return value
 
-    @model_validator(mode="after")
-    def _roles_are_disjoint(self) -> DataSpec:
-        seen: dict[str, str] = {}
-        roles = [("columns.unique_id", k) for k in self.columns.keys]
-        roles += [("columns.ds", self.columns.ds), ("columns.y", self.columns.y)]
-        for role in ("future", "past", "static"):
-            roles += [(f"covariates.{role}", c) for c in getattr(self.covariates, role)]
-        for role, column in roles:
-            if column in seen:
-                raise ValueError(f"column {column!r} is both {seen[column]} and {role}")
-            seen[column] = role
-        reserved = {"unique_id", "ds", "y", "cutoff", "step", "model", "y_hat", "ahead", "series"}
-        for role, column in roles:
-            allowed = {"columns.unique_id": "unique_id", "columns.ds": "ds", "columns.y": "y"}
-            if (
-                column in reserved
-                and allowed.get(role) != column
-                and not role.startswith("columns.d")
-            ):
-                if role == "columns.y" and column not in ("unique_id", "ds"):
-                    continue
-                raise ValueError(
-                    f"{role} is named {column!r}, which the engine uses itself; rename it in the source"
-                )
-        return self
-
 
 class Backtest(_Section):
     """Rolling-origin evaluation: `folds` cutoffs, the newest one as late as the data allow."""
@@ -269,6 +243,14 @@ class RunOptions(_Section):
     executor: str | ExecutorUse | None = Field(
         None, description="default: one after another in this process"
     )
+    task_seconds: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="longest time of one task (a fit and its forecasts, or those of a part of "
+        "the series); what takes longer is ended and recorded as failed. It needs an executor "
+        "whose tasks have processes of their own. Default: no limit",
+    )
     on_error: Literal["skip", "stop"] = Field(
         "skip", description="`skip` records a failure and goes on; `stop` ends the run"
     )
@@ -312,6 +294,17 @@ class RunSpec(_Section):
         return {
             name: use.correction for name, use in self.models.items() if use.correction != "median"
         }
+
+    @property
+    def measured(self) -> frozenset[str]:
+        """Models whose memory is compared, and so whose tasks run in fresh processes."""
+        return frozenset(
+            name
+            for expected in self.expect
+            if expected.memory_ratio is not None
+            for name in (expected.model, expected.than)
+            if name is not None
+        )
 
     @property
     def forecasts_beyond_data(self) -> bool:

@@ -16,7 +16,7 @@ from engine.components import Capabilities, Component, Model, Params
 from engine.errors import EngineError, NotFoundError, Problem, SpecError
 from engine.registry import Registry
 from engine.spec import loader
-from engine.spec.crosscheck import cross_checks
+from engine.spec.crosscheck import cross_checks, isolation_checks
 from engine.spec.limits import MAX_BYTES
 from engine.spec.loader import Document, Path
 from engine.spec.model import ExecutorUse, MetricUse, ModelUse, RunSpec, Use
@@ -119,6 +119,7 @@ def validate_text(
     params = dict(_component_params(document, registry, problems))
     if spec is not None:
         problems += cross_checks(spec, document, _able(spec, registry))
+        problems += isolation_checks(spec, document, registry)
     if problems or spec is None:
         raise SpecError(name, _once(problems, document), text)
     return LoadedSpec(spec, text, FilePath(name), _resolved(spec, params))

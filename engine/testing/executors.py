@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from engine.components import Component, Params
+from engine.components import Component, Executor, Params
 from engine.contracts import Report
 from engine.errors import EngineError
 from engine.registry import build
@@ -44,6 +47,23 @@ def leave(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, An
     path = folder / f"{task['name']}.txt"
     path.write_text(str(task["value"]))
     return {"name": task["name"], "path": str(path)}
+
+
+def hang(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """A task that, if it is named `bad`, starts a process of `value` seconds and waits for it."""
+    if task["name"] == "bad":
+        wait = f"import time; time.sleep({task['value']})"
+        child = subprocess.Popen([sys.executable, "-c", wait])
+        report("started", {"pid": child.pid})
+        child.wait()
+    return {"name": task["name"]}
+
+
+def vanish(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """A task that ends its process if it is named `bad`, unless that is the one of the checks."""
+    if task["name"] == "bad" and task["value"] != os.getpid():
+        os._exit(3)
+    return {"name": task["name"], "pid": os.getpid()}
 
 
 def some(count: int) -> list[dict[str, Any]]:
@@ -151,6 +171,55 @@ class ExecutorConformance(Conformance):
             return
         raise AssertionError("a function that does not exist was run")
 
+    def test_a_task_beyond_its_limit_is_lost_alone(self) -> None:
+        """An isolated executor ends a task at its limit, with what it started; others finish."""
+        self._needs_isolation()
+        bad = {"name": "bad", "value": 60, "limit_seconds": 1.0}
+        results, events = self.run("hang", [bad, *some(3)])
+        self._lost_alone(results, "1 s")
+        (pid,) = [fields["pid"] for name, fields in events if name == "started"]
+        assert _gone(pid), f"process {pid}, which the task had started, is still there"
+
+    def test_a_task_whose_process_dies_is_lost_alone(self) -> None:
+        """An isolated executor gives back a task that killed its process; others finish."""
+        self._needs_isolation()
+        bad = {"name": "bad", "value": os.getpid()}
+        results, _ = self.run("vanish", [*some(2), bad, *some(6)[2:]])
+        self._lost_alone(results, "died")
+
+    def test_a_fresh_task_runs_in_a_process_of_its_own(self) -> None:
+        """An isolated executor runs nothing in the process of a `fresh` task before it."""
+        self._needs_isolation()
+        tasks = [{**task, "fresh": True} for task in some(4)]
+        pids = [result["pid"] for result in self.run("vanish", tasks)[0].values()]
+        assert len(set(pids)) == len(pids), f"processes used twice: {pids}"
+
+    def _needs_isolation(self) -> None:
+        record: Component = self.the_record()
+        if not (isinstance(record, Executor) and record.isolated):
+            skip("the record does not say `isolated=True`")
+
+    def _lost_alone(self, results: Mapping[str, Mapping[str, Any]], why: str) -> None:
+        lost = {name: result["lost"] for name, result in results.items() if "lost" in result}
+        assert set(lost) == {"bad"}, f"lost: {lost}"
+        assert why in lost["bad"] and results["bad"]["seconds"] >= 0, f"{results['bad']}"
+
     def _sums(self, params: Params | None = None) -> dict[str, Any]:
         results, _ = self.run("product", some(6), params)
         return {name: result["sum"] for name, result in results.items()}
+
+
+def _gone(pid: int) -> bool:
+    """Whether a process ends within a few seconds, or has ended and only waits to be forgotten."""
+    if not hasattr(os, "killpg"):
+        return True
+    for _ in range(50):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        state = Path(f"/proc/{pid}/stat")
+        if state.exists() and state.read_text().rpartition(")")[2].split()[0] == "Z":
+            return True
+        time.sleep(0.1)
+    return False

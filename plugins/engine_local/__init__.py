@@ -21,4 +21,5 @@ def engine_executors() -> Iterator[Executor]:
         params=ProcessParams,
         summary="tasks in parallel, in several processes on this machine",
         example={"workers": 2},
+        isolated=True,
     )

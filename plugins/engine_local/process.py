@@ -1,64 +1,29 @@
-"""Tasks in several fresh processes of this machine."""
+"""Tasks in several processes of this machine, each of which can be ended without the others."""
 
 from __future__ import annotations
 
 import os
-import queue
-import signal
+import time
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
-from multiprocessing.context import SpawnContext, SpawnProcess
-from multiprocessing.queues import SimpleQueue
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
 from engine.contracts import Report
-from engine.errors import EngineError, first_line
-from engine_local import worker
+from engine.errors import EngineError
+from engine.executors import died, stopped
 from engine_local.call import Outcome, failed, name_of
+from engine_local.child import Child, Task
 from engine_local.params import ProcessParams
 
-_THREADS = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "POLARS_MAX_THREADS",
-)
-_POLL_SECONDS = 0.1
-_NAMED = 5
+_LOOK_SECONDS = 1.0
+"""How often processes are looked at that say nothing; a message or a death is seen at once."""
+_PATIENCE_SECONDS = 5.0
+_MESSAGES = 200
+"""Read from one process before the next one is looked at, so that none can talk the others down."""
 
 Result = Mapping[str, Any]
-Events = SimpleQueue[tuple[str, dict[str, Any]]]
-
-
-class _Context(SpawnContext):
-    """Spawned processes, remembered so that they can be ended at once.
-
-    Spawned, not forked: JAX and Polars keep threads, which do not survive a fork.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._started: list[SpawnProcess] = []
-
-    def Process(self, *args: Any, **kwargs: Any) -> SpawnProcess:  # type: ignore[override]  # noqa: N802
-        process = SpawnProcess(*args, **kwargs)
-        self._started.append(process)
-        return process
-
-    def terminate(self) -> None:
-        """End all processes at once."""
-        for process in self._started:
-            if process.pid is not None:
-                process.terminate()
-
-    def exit_codes(self) -> set[int]:
-        """How processes ended that did so by themselves: exit codes, or minus the signal."""
-        codes = {process.exitcode for process in self._started}
-        return {code for code in codes if code not in (None, 0, -signal.SIGTERM)}
 
 
 class ProcessExecutor:
@@ -76,37 +41,18 @@ class ProcessExecutor:
     ) -> Iterator[Result]:
         """Yield results as they finish; all events of a task are reported before its result.
 
-        EngineError naming the task if one raises, or the unfinished tasks if a process dies. On
-        any error, on an interrupt, and when the iterator is closed early, the processes are ended.
+        A task beyond its limit, or whose process dies, is given back as lost; a new process takes
+        the place of its own. EngineError naming the task if its function raises. On any error, on
+        an interrupt, and when the iterator is closed early, the processes are ended.
         """
-        if not tasks:
-            return
-        unfinished = {number: name_of(task, number) for number, task in enumerate(tasks)}
-        context = _Context()
-        events: Events = context.SimpleQueue()
-        pool = ProcessPoolExecutor(
-            max_workers=self.workers(len(tasks)),
-            mp_context=context,
-            initializer=worker.begin,
-            initargs=(events,),
-        )
+        crew = _Crew(function, folder, tasks, self.workers(len(tasks)), self.params.threads)
         try:
-            with _environment(self.params.threads), _interrupts_held_back():
-                # Every process starts within these calls, and so in this environment.
-                running = {
-                    pool.submit(worker.run, function, folder, dict(task)): number
-                    for number, task in enumerate(tasks)
-                }
-            yield from _results(running, unfinished, events, report)
-        except BrokenProcessPool as error:
-            pool.shutdown(wait=True)
-            raise _died(list(unfinished.values()), context.exit_codes()) from error
+            while crew.busy:
+                yield from crew.work(report)
         except BaseException:
-            context.terminate()
+            crew.end()
             raise
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-            events.close()
+        crew.dismiss()
 
     def workers(self, tasks: int) -> int:
         """Processes for this many tasks."""
@@ -114,62 +60,110 @@ class ProcessExecutor:
         return min(_processors() if wanted == "auto" else wanted, tasks)
 
 
-def _results(
-    running: dict[Future[Outcome], int],
-    unfinished: dict[int, str],
-    events: Events,
-    report: Report,
-) -> Iterator[Result]:
-    """Results as they come; a task leaves `unfinished` when its result is known."""
-    # Not `concurrent.futures.wait`: an interrupt within it can leave a future locked for good, and
-    # then the pool never ends.
-    finished: queue.SimpleQueue[Future[Outcome]] = queue.SimpleQueue()
-    for future in running:
-        future.add_done_callback(finished.put)
-    while running:
-        done = _some(finished)
-        while not events.empty():
-            report(*events.get())
-        # Whole results first: when a process dies, tasks that finished just before still count.
-        for future in sorted(done, key=lambda f: isinstance(f.exception(), BrokenProcessPool)):
-            error = future.exception()
-            if isinstance(error, BrokenProcessPool):
-                raise error
-            name = unfinished.pop(running.pop(future))
-            if error is not None:
-                raise failed(name, first_line(error)) from error
-            outcome = future.result()
-            if outcome.result is None:
-                raise failed(name, outcome.error, outcome.trace)
-            yield outcome.result
+class _Crew:
+    """The processes at work and the tasks that wait for one."""
+
+    def __init__(
+        self, function: str, folder: Path, tasks: Sequence[Task], size: int, threads: int
+    ) -> None:
+        self._function, self._folder = function, folder
+        named = ({**task, "name": name_of(task, i)} for i, task in enumerate(tasks))
+        self._waiting = deque(named)
+        self._size, self._threads = size, threads
+        self._children: list[Child] = []
+
+    @property
+    def busy(self) -> bool:
+        """Whether a task is waiting or running."""
+        return bool(self._waiting) or any(child.task is not None for child in self._children)
+
+    def work(self, report: Report) -> Iterator[Result]:
+        """Wait for the next thing to happen; the results that it brings."""
+        self._fill_up()
+        heard = [child.connection for child in self._children]
+        seen = [child.process.sentinel for child in self._children]
+        left = min(child.left for child in self._children)
+        wait([*heard, *seen], max(min(left, _LOOK_SECONDS), 0))
+        for child in list(self._children):
+            over = child.ended  # before it is heard, so that its last words count
+            yield from _results(child, report, None if over else _MESSAGES)
+            if over or child.ended:
+                yield from self._bury(child)
+            elif child.left <= 0:
+                seconds = child.seconds
+                self._part_with(child)
+                yield stopped(child.release(), seconds)
+            elif child.ready and child.task is None and self._waiting:
+                self._employ(child)
+
+    def _fill_up(self) -> None:
+        """As many processes as there is work for."""
+        at_work = sum(child.task is not None for child in self._children)
+        while len(self._children) < min(self._size, at_work + len(self._waiting)):
+            self._children.append(Child(self._function, self._threads))
+
+    def _employ(self, child: Child) -> None:
+        """Give the next task to an idle process, or to a new one if it asks for that."""
+        if child.used and self._waiting[0].get("fresh"):
+            self._children.remove(child)
+            child.dismiss(_PATIENCE_SECONDS)
+            return
+        child.give(self._folder, self._waiting.popleft())
+
+    def _bury(self, child: Child) -> Iterator[Result]:
+        """A process that is over: its task is lost, if it had one."""
+        seconds = child.seconds
+        code = self._part_with(child)
+        if not child.ready:
+            raise _not_started(code)
+        if child.task is not None:
+            yield died(child.release(), code, seconds)
+
+    def _part_with(self, child: Child) -> int | None:
+        self._children.remove(child)
+        return child.end()
+
+    def end(self) -> None:
+        """End all processes at once."""
+        for child in self._children:
+            child.process.kill()
+        for child in self._children:
+            child.end()
+
+    def dismiss(self) -> None:
+        """Let all processes go, now that there is nothing left to do."""
+        for child in self._children:
+            child.connection.close()
+        until = time.monotonic() + _PATIENCE_SECONDS
+        for child in self._children:
+            child.dismiss(max(until - time.monotonic(), 0))
 
 
-def _some(finished: queue.SimpleQueue[Future[Outcome]]) -> list[Future[Outcome]]:
-    """Those that have finished, after a short wait for the first; perhaps none."""
-    done: list[Future[Outcome]] = []
-    try:
-        done.append(finished.get(timeout=_POLL_SECONDS))
-        while True:
-            done.append(finished.get_nowait())
-    except queue.Empty:
-        return done
+def _results(child: Child, report: Report, most: int | None) -> Iterator[Result]:
+    """The result of a child's task, if it is there; its events are reported."""
+    for kind, content in child.messages(most):
+        if kind == "event":
+            report(*content)
+        elif kind == "ready":
+            child.ready = True
+        else:
+            yield _checked(child.release(), content)
 
 
-def _died(unfinished: list[str], codes: set[int]) -> EngineError:
-    """The error that names the tasks without a result and guesses at the cause of death."""
-    shown = ", ".join(repr(name) for name in unfinished[:_NAMED])
-    more = len(unfinished) - _NAMED
-    if more > 0:
-        shown += f" and {more} more"
-    ended = " and ".join(f"signal {-c}" if c < 0 else f"exit code {c}" for c in sorted(codes))
-    hint = (
-        "most often the memory was used up: run with fewer workers, e.g. "
-        "run: {executor: {use: process, workers: 2}}"
+def _checked(task: Task, outcome: Outcome) -> Result:
+    """The result of a task; EngineError naming it if its function raised."""
+    if outcome.result is None:
+        raise failed(str(task["name"]), outcome.error, outcome.trace)
+    return outcome.result
+
+
+def _not_started(code: int | None) -> EngineError:
+    """The error of a process that ended before it was ready for a task."""
+    return EngineError(
+        f"a worker process could not start (exit code {code})",
+        hint="a script that runs the engine must do so under if __name__ == '__main__':; "
+        "if the memory is used up, run with fewer workers",
     )
-    if any(code > 0 for code in codes):
-        hint += "; a script that runs the engine must do so under if __name__ == '__main__':"
-    how = f" ({ended})" if ended else ""
-    return EngineError(f"a worker process died{how}; unfinished tasks: {shown}", hint=hint)
 
 
 def _processors() -> int:
@@ -177,34 +171,3 @@ def _processors() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
-
-
-@contextmanager
-def _environment(threads: int) -> Iterator[None]:
-    """The number of threads, where numeric libraries look for it when they are first imported."""
-    before = {name: os.environ.get(name) for name in _THREADS}
-    os.environ.update(dict.fromkeys(_THREADS, str(threads)))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
-@contextmanager
-def _interrupts_held_back() -> Iterator[None]:
-    """Hold Ctrl-C back while processes start, so that they begin life deaf to it.
-
-    The terminal sends the signal to all of them; only the parent shall act on it.
-    """
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)

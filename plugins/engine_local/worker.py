@@ -1,32 +1,62 @@
-"""The child's side of the executor `process`: deaf to Ctrl-C, sends progress to the parent."""
+"""The child's side of the executor `process`: runs one task after the other for its parent.
+
+It leads a process group of its own, so that it can be ended together with whatever it started.
+"""
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
 from collections.abc import Mapping
-from multiprocessing.queues import SimpleQueue
-from pathlib import Path
+from contextlib import suppress
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection
 from typing import Any
 
-from engine.contracts import Report
-from engine_local.call import Outcome, outcome_of
-
-_state: dict[str, Report] = {}
+from engine.errors import EngineError, first_line
+from engine_local.call import Outcome, outcome_of, resolve
 
 
-def begin(events: SimpleQueue[tuple[str, dict[str, Any]]]) -> None:
-    """Prepare a fresh process; `events` is the way back to the parent.
+def serve(parent: Connection, function: str) -> None:
+    """Say that it is ready, then answer every task with its events and its outcome.
 
-    A put is complete when it returns, so a task's events are on their way before its result is.
+    `function` is imported first, so that its import is on no task's account.
+    One pipe of its own: a worker that is ended in the middle of a message harms no other one.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    lock = threading.Lock()
+
+    def send(kind: str, content: Any) -> None:
+        with lock:
+            parent.send((kind, content))
 
     def report(name: str, fields: Mapping[str, Any]) -> None:
-        events.put((name, dict(fields)))
+        send("event", (name, dict(fields)))
 
-    _state["report"] = report
+    with suppress(EngineError):  # each task says what is wrong with it
+        resolve(function)
+    # Without a parent there is nobody to work for.
+    with suppress(EOFError, BrokenPipeError, ConnectionResetError):
+        send("ready", None)
+        while True:
+            folder, task = parent.recv()
+            outcome = outcome_of(function, folder, task, report)
+            try:
+                send("done", outcome)
+            except (TypeError, ValueError, AttributeError) as error:
+                send("done", Outcome(None, f"its result cannot be sent: {first_line(error)}"))
 
 
-def run(function: str, folder: Path, task: Mapping[str, Any]) -> Outcome:
-    """Run one task to its result or to the text of its error."""
-    return outcome_of(function, folder, task, _state["report"])
+def _end_with_parent() -> None:
+    """Wait for the parent's end, however it comes, and end the whole group with it."""
+    parent = parent_process()
+    if parent is None:
+        return
+    parent.join()
+    if hasattr(os, "killpg"):
+        os.killpg(os.getpid(), signal.SIGKILL)
+    os._exit(1)

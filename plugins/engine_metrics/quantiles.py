@@ -20,14 +20,9 @@ from engine_metrics.rows import counts, number, one, ratio, size, where
 _SAME = 1e-9
 
 
-class Pinball:
-    """Pinball loss, the mean over rows and quantiles of max(q * (y - x), (q - 1) * (y - x)), in units.
+class _QuantileLoss:
+    """What losses of quantiles share: lower is better, rows are pooled, no history is needed."""
 
-    x is the forecast of quantile q. It is smallest in expectation at the true quantile, and half the
-    absolute error at q = 0.5 (Koenker & Bassett 1978; Gneiting & Raftery 2007, section 6.1).
-    """
-
-    unit: str = "units"
     better: Better = "lower"
     pool: Pool = "rows"
 
@@ -37,6 +32,16 @@ class Pinball:
     def scale(self, columns: MetricColumns) -> pl.Expr | None:
         """Nothing of the history is needed."""
         return None
+
+
+class Pinball(_QuantileLoss):
+    """Pinball loss, the mean over rows and quantiles of max(q * (y - x), (q - 1) * (y - x)), in units.
+
+    x is the forecast of quantile q. It is smallest in expectation at the true quantile, and half the
+    absolute error at q = 0.5 (Koenker & Bassett 1978; Gneiting & Raftery 2007, section 6.1).
+    """
+
+    unit: str = "units"
 
     def terms(self, columns: MetricColumns) -> dict[str, pl.Expr]:
         """Sum over rows of the mean loss of the quantiles, and number of rows."""
@@ -48,7 +53,7 @@ class Pinball:
         return ratio("loss", "count")
 
 
-class WeightedQuantileLoss:
+class WeightedQuantileLoss(_QuantileLoss):
     """wQL = 2 * sum of pinball losses / sum |y|, averaged over the quantiles, a ratio.
 
     With many evenly spaced quantiles it approximates the CRPS over the mean of |y| (Gneiting &
@@ -57,15 +62,6 @@ class WeightedQuantileLoss:
     """
 
     unit: str = "ratio"
-    better: Better = "lower"
-    pool: Pool = "rows"
-
-    def __init__(self, params: QuantileParams) -> None:
-        self.quantiles = params.quantiles
-
-    def scale(self, columns: MetricColumns) -> pl.Expr | None:
-        """Nothing of the history is needed."""
-        return None
 
     def terms(self, columns: MetricColumns) -> dict[str, pl.Expr]:
         """Sums of twice the mean loss of the quantiles and of |y|."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -19,7 +21,10 @@ Fault = Literal[
     "fit",
     "predict",
     "save",
+    "no_memory",
+    "hangs",
     "exits",
+    "hangs_saving",
     "returns_none",
     "rows_missing",
     "steps_missing",
@@ -49,8 +54,12 @@ class Bad:
     def fit(self, train: Training) -> Bad:
         if self.fault == "fit":
             raise RuntimeError("broken in fit")
-        if self.fault == "exits":
+        if self.fault == "no_memory":
             raise MemoryError("no memory left")
+        if self.fault == "hangs":
+            time.sleep(600)
+        if self.fault == "exits":
+            os._exit(3)
         self.quantiles = len(train.quantiles)
         return self
 
@@ -84,6 +93,9 @@ class Bad:
     def save(self, folder: Path) -> None:
         if self.fault == "save":
             raise RuntimeError("broken in save")
+        if self.fault == "hangs_saving":
+            (folder / "half.txt").write_text("half of it")
+            time.sleep(600)
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
         return {}

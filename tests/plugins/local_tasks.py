@@ -64,7 +64,7 @@ def fail(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any
 
 
 def kill(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """The task `doomed` dies like one that the system kills; `slow` ones would take a minute."""
+    """The task `doomed` dies like one that the system kills, after `quick` is done."""
     if task["name"] == "doomed":
         while not (folder / "quick.done").exists():
             time.sleep(0.02)
@@ -72,9 +72,27 @@ def kill(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any
         os.kill(os.getpid(), signal.SIGKILL)
     if task["name"] == "quick":
         (folder / "quick.done").touch()
-    else:
-        time.sleep(60)
+    return {"name": task["name"], "pid": os.getpid()}
+
+
+def chatter(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """The task `endless` reports without end, the others return at once."""
+    while task["name"] == "endless":
+        report("epoch", {"epoch": 1})
     return {"name": task["name"]}
+
+
+def orphan(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Die, but leave a forked process that holds every open file."""
+    if os.fork() == 0:
+        time.sleep(60)
+        os._exit(0)
+    os._exit(5)
+
+
+def unsendable(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """A result that cannot travel between processes."""
+    return {"name": task["name"], "function": lambda: None}
 
 
 def sleep(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any]:

@@ -126,6 +126,13 @@ def test_threads_can_be_asked_for() -> None:
     assert result["threads"] == ["3"] * 5
 
 
+@posix
+def test_a_worker_that_is_not_needed_after_all_leaves_without_a_word(capfd) -> None:
+    results = run(process(workers=2), "square", tasks(2))
+    assert len(results) == 2
+    assert capfd.readouterr().err == ""
+
+
 # ------------------------------------------------------------------------------- events
 
 
@@ -167,22 +174,6 @@ def test_an_exception_of_the_function_names_task_and_cause(executor) -> None:
 def test_a_function_that_is_not_there_is_named(executor, function) -> None:
     with pytest.raises(EngineError, match=f"{TASKS}:{function}"):
         run(executor, function, named("one"))
-
-
-@posix
-def test_a_killed_worker_names_the_unfinished_tasks_alone(tmp_path) -> None:
-    found = []
-    plain = named("quick", "doomed", *(f"slow/{i}" for i in range(6)))
-    started = time.monotonic()
-    with pytest.raises(EngineError, match="a worker process died") as error:
-        for result in process().map(f"{TASKS}:kill", tmp_path, plain, silent):
-            found.append(result["name"])
-    assert found == ["quick"]
-    assert "signal 9" in error.value.message
-    assert "'doomed', 'slow/0', 'slow/1', 'slow/2', 'slow/3' and 2 more" in error.value.message
-    assert "'quick'" not in error.value.message
-    assert "fewer workers" in error.value.hint
-    assert time.monotonic() - started < DEADLINE
 
 
 @posix
