@@ -13,6 +13,7 @@ from typer.exceptions import TyperException
 from engine import __version__
 from engine.cli import (
     inspect_commands,
+    plan_command,
     prove_command,
     report_commands,
     run_commands,
@@ -29,6 +30,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 run_commands.register(app)
+plan_command.register(app)
 prove_command.register(app)
 inspect_commands.register(app)
 test_commands.register(app)

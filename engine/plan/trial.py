@@ -1,0 +1,293 @@
+"""Tries a run on a few series: each model in a process of its own, then the stages around them."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.backtest import Fold, Task, backtest_tasks, eligible, make_folds
+from engine.components import Capabilities, Writer
+from engine.contracts import TaskExecutor
+from engine.data.fingerprint import panel_fingerprint
+from engine.data.panel import Panel
+from engine.errors import EngineError
+from engine.ingest import open_source, read_panel
+from engine.machine import held_memory, peak_memory
+from engine.plan import probe
+from engine.registry import Registry, build
+from engine.runner import capabilities, check_factories, run
+from engine.spec.model import RunSpec
+from engine.spec.validate import LoadedSpec, executor_use
+from engine.workspace import check_models, plan_of, prepare
+
+SMALLEST = 4
+"""Series of the smallest sample."""
+
+GROWTH = 4
+"""How many times larger each next sample is."""
+
+MOST_ROWS = 400_000
+"""Rows of the largest sample."""
+
+MOST_FOLDS = 3
+"""Folds of the trial run of the stages around the fits."""
+
+Note = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Point:
+    """One measured fit: rows of history, seconds, busy processors, bytes held at most so far."""
+
+    rows: int
+    seconds: float
+    processors: float
+    memory: int
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What was measured.
+
+    panel, folds, tasks: of the whole run. points: per model, the smallest sample first, which
+    also paid for imports and compiling. reasons: models whose fit failed in the trial. startup:
+    seconds until a worker begins. reading: seconds until the panel was ready. stages: seconds of
+    the stages of a run on `rows` rows with `forecasts` forecast rows. memory: bytes of this
+    process: at most while reading, after it, and at most in that run. workers: tasks at a time.
+    """
+
+    panel: Panel
+    folds: list[Fold]
+    tasks: list[Task]
+    points: Mapping[str, list[Point]]
+    reasons: Mapping[str, str]
+    startup: float
+    begun: float
+    reading: float
+    stages: Mapping[str, float]
+    rows: int
+    forecasts: int
+    memory: tuple[int, int, int]
+    workers: int
+
+
+def history_rows(panel: Panel, spec: RunSpec, cutoff: int) -> npt.NDArray[np.int64]:
+    """Rows of history that a fit at a cutoff reads of each series, shape (n_series,)."""
+    rows = np.clip(cutoff - panel.starts + 1, 0, panel.lengths)
+    size = spec.backtest.size
+    return np.minimum(rows, size) if size is not None else rows
+
+
+def samples(panel: Panel) -> list[Panel]:
+    """Ever larger sets of whole series, evenly spread; each has a series of the earliest start."""
+    oldest = int(np.argmin(panel.starts))
+    found: list[Panel] = []
+    size = SMALLEST
+    while True:
+        size = min(size, panel.n_series)
+        index = np.unique(np.append(np.linspace(0, panel.n_series - 1, size).astype(int), oldest))
+        sample = panel.select(index)
+        if found and sample.frame.height > MOST_ROWS:
+            return found
+        found.append(sample)
+        if size == panel.n_series:
+            return found
+        size *= GROWTH
+
+
+def try_out(
+    loaded: LoadedSpec, registry: Registry, *, base: Path, limit: float, note: Note
+) -> Trial:
+    """Read the data, then fit every model of a spec to samples; EngineError as in a run.
+
+    limit: seconds after which no larger sample of a model is begun. No writer writes but those
+    that make reports, no observer hears of it, and nothing is left behind.
+    """
+    begun, started = time.process_time(), time.perf_counter()
+    spec = loaded.spec
+    check_factories(loaded, registry)
+    note(f"reading {spec.data.source.use}")
+    panel = read_panel(spec, open_source(spec, registry, base))
+    panel_fingerprint(panel)
+    folds = make_folds(panel, spec)
+    check_models(panel, plan_of(panel, spec, registry), spec)
+    reading, reached, held = time.perf_counter() - started, peak_memory(), held_memory()
+    able = capabilities(spec, registry)
+    tasks = backtest_tasks(panel, spec, folds, able)
+    with tempfile.TemporaryDirectory(prefix="engine-plan-") as scratch:
+        measured = _Measured(Path(scratch), spec, registry, samples(panel), folds, able)
+        measured.fit_all(limit, note)
+        note("trying the other stages")
+        sample = measured.largest
+        stages, forecasts = _stages(
+            loaded, registry, sample, measured.fastest(), Path(scratch), base
+        )
+    return Trial(
+        panel, folds, tasks, measured.points, measured.reasons, measured.startup, begun, reading,
+        stages, sample.frame.height, forecasts, (reached, held, peak_memory()),
+        workers_of(spec, registry, len(tasks)),
+    )  # fmt: skip
+
+
+class _Measured:
+    """Fits of every model to the samples, measured where the spec's executor runs tasks."""
+
+    def __init__(
+        self,
+        folder: Path,
+        spec: RunSpec,
+        registry: Registry,
+        panels: Sequence[Panel],
+        folds: Sequence[Fold],
+        able: Mapping[str, Capabilities],
+    ) -> None:
+        self._folder, self._spec, self._registry = folder, spec, registry
+        self._panels, self._able = panels, able
+        self._fold = [fold for fold in folds if fold.kind == "backtest"][-1]
+        self.points: dict[str, list[Point]] = {}
+        self.reasons: dict[str, str] = {}
+        self.startup = 0.0
+        for number, panel in enumerate(panels):
+            prepare(folder / str(number), panel, spec, registry)
+
+    @property
+    def largest(self) -> Panel:
+        """The largest sample."""
+        return self._panels[-1]
+
+    def fastest(self) -> str:
+        """The model whose fits took least, the first one if none could be fitted."""
+        known = {m: p[-1].seconds / max(p[-1].rows, 1) for m, p in self.points.items() if p}
+        return min(known, key=known.__getitem__) if known else next(iter(self._spec.models))
+
+    def fit_all(self, limit: float, note: Note) -> None:
+        """Measure every model, each in a process of its own where the executor has any."""
+        for model in self._spec.models:
+            note(f"trying {model}")
+            started = time.perf_counter()
+            result = self._fitted(model, limit)
+            spent = time.perf_counter() - started - sum(p["wall"] for p in result["points"])
+            self.startup = max(self.startup, spent)
+            rows = [
+                int(history_rows(panel, self._spec, self._fold.cutoff).sum())
+                for panel in self._panels
+            ]
+            self.points[model] = [
+                Point(
+                    rows[int(point["workspace"])],
+                    point["seconds"],
+                    point["processors"],
+                    point["memory"],
+                )
+                for point in result["points"]
+            ]
+            if result["reason"]:
+                self.reasons[model] = result["reason"]
+
+    def _fitted(self, model: str, limit: float) -> Mapping[str, Any]:
+        runs = [[str(n), self._task(model, panel)] for n, panel in enumerate(self._panels)]
+        plain = {"name": model, "runs": [run for run in runs if run[1]], "limit": limit}
+        executor = _executor(self._spec, self._registry, workers=1)
+        if executor is None:
+            return probe.measure(self._folder, plain, _unheard)
+        (result,) = executor.map(probe.FUNCTION, self._folder, [plain], _unheard)
+        return result
+
+    def _task(self, model: str, panel: Panel) -> dict[str, Any] | None:
+        """One fit to all series of a sample at the last fold; None if none can be forecast."""
+        if not eligible(panel, self._fold.cutoff, self._spec).index.size:
+            return None
+        made = backtest_tasks(panel, self._spec, [self._fold], dict(self._able))
+        task = next(task for task in made if task.model == model)
+        return replace(task, series=None).plain()
+
+
+def _unheard(event: str, data: Mapping[str, Any]) -> None:
+    """Progress of a trial is of no interest."""
+
+
+def _executor(spec: RunSpec, registry: Registry, workers: int | None = None) -> TaskExecutor | None:
+    """The spec's executor, with so many workers if it has that option."""
+    use = executor_use(spec)
+    if use is None:
+        return None
+    component = registry.find("executor", use.use).component
+    options = dict(use.options)
+    if workers is not None and "workers" in component.params.model_fields:
+        options["workers"] = workers
+    executor: TaskExecutor = build(component, options)
+    return executor
+
+
+def workers_of(spec: RunSpec, registry: Registry, tasks: int) -> int:
+    """Tasks that the spec's executor runs at a time: its `workers(tasks)`, 1 if it has none."""
+    count = getattr(_executor(spec, registry), "workers", None)
+    return int(count(tasks)) if callable(count) else 1
+
+
+class _Clock:
+    """Times the stages of a run."""
+
+    def __init__(self) -> None:
+        self._stage, self._since = "", 0.0
+        self.seconds: dict[str, float] = {}
+
+    def on_event(self, event: str, data: Mapping[str, Any]) -> None:
+        """A stage ends where the next begins; tasks do not count, they are measured apart."""
+        if event == "task_end":
+            self._since += float(data["seconds"])
+        if event == "stage":
+            self.turn(str(data["stage"]))
+
+    def turn(self, stage: str) -> None:
+        """Begin a stage."""
+        now = time.perf_counter()
+        if self._stage:
+            self.seconds[self._stage] = max(now - self._since, 0.0)
+        self._stage, self._since = stage, now
+
+
+def _stages(
+    loaded: LoadedSpec, registry: Registry, sample: Panel, fastest: str, scratch: Path, base: Path
+) -> tuple[dict[str, float], int]:
+    """Seconds of a run's stages on a sample, and its forecast rows; every model is the fastest.
+
+    Scoring and writing take the same time whichever model made the forecasts.
+    """
+    spec = loaded.spec
+    backtest = spec.backtest
+    folds = min(backtest.folds, MOST_FOLDS)
+    reports = [use for use in spec.write if _makes_reports(registry, use.use)]
+    trial = spec.model_copy(
+        update={
+            "models": dict.fromkeys(spec.models, spec.models[fastest]),
+            "run": spec.run.model_copy(update={"executor": None, "on_error": "skip"}),
+            "backtest": backtest.model_copy(update={"folds": folds}),
+            "write": reports,
+            "expect": [],
+        }
+    )
+    clock = _Clock()
+    try:
+        outcome = run(
+            replace(loaded, spec=trial), registry.unobserved(), output=scratch / "runs", base=base,
+            listener=clock, read=lambda spec, source: sample,
+        )  # fmt: skip
+    except EngineError:
+        # The fits are what takes time; the run itself will say what is wrong here.
+        return clock.seconds, 0
+    clock.turn("")
+    cutoffs = sum(fold["kind"] == "backtest" for fold in outcome.manifest["folds"])
+    return clock.seconds, sample.n_series * spec.horizon * cutoffs * len(spec.models)
+
+
+def _makes_reports(registry: Registry, name: str) -> bool:
+    component = registry.find("writer", name).component
+    return isinstance(component, Writer) and bool(component.reports)
