@@ -13,7 +13,7 @@ from pathlib import Path
 KIB = 1024
 _MEMINFO = Path("/proc/meminfo")
 _LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory.current"))
-_STATUS = Path("/proc/self/statm")
+_STATUS = Path("/proc/self/status")
 
 
 def cores() -> int:
@@ -25,7 +25,7 @@ def cores() -> int:
 
 def total_memory() -> int | None:
     """Bytes of memory of the machine."""
-    known = _meminfo("MemTotal")
+    known = _field(_MEMINFO, "MemTotal")
     if known is None and hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return known
@@ -33,7 +33,7 @@ def total_memory() -> int | None:
 
 def available_memory() -> int | None:
     """Bytes that can be used now without swapping, within the container's limit if there is one."""
-    free = _meminfo("MemAvailable")
+    free = _field(_MEMINFO, "MemAvailable")
     room = _container_room()
     known = [value for value in (free, room) if value is not None]
     return min(known) if known else total_memory()
@@ -41,6 +41,10 @@ def available_memory() -> int | None:
 
 def peak_memory() -> int:
     """Bytes this process held at most so far; 0 where the system does not tell."""
+    # Not `getrusage` on Linux: there a new process begins with the peak of the one that made it.
+    known = _field(_STATUS, "VmHWM")
+    if known is not None:
+        return known
     try:
         import resource
     except ImportError:
@@ -51,11 +55,8 @@ def peak_memory() -> int:
 
 def held_memory() -> int:
     """Bytes this process holds now; the peak where the system tells no more."""
-    try:
-        pages = int(_STATUS.read_text().split()[1])
-    except (OSError, ValueError, IndexError):
-        return peak_memory()
-    return pages * os.sysconf("SC_PAGE_SIZE")
+    known = _field(_STATUS, "VmRSS")
+    return peak_memory() if known is None else known
 
 
 def memory_text(size: float) -> str:
@@ -64,9 +65,10 @@ def memory_text(size: float) -> str:
     return f"{mib:.0f} MiB" if mib < 1000 else f"{mib / KIB:.1f} GiB"
 
 
-def _meminfo(key: str) -> int | None:
+def _field(file: Path, key: str) -> int | None:
+    """A line `key:  123 kB` of one of the kernel's files, in bytes."""
     try:
-        lines = _MEMINFO.read_text().splitlines()
+        lines = file.read_text().splitlines()
     except OSError:
         return None
     for line in lines:

@@ -29,6 +29,7 @@ from engine.errors import EXIT_FAILURES, EXIT_GATE, EXIT_OK
 from engine.evaluate import Scores, evaluate
 from engine.execute import Execution, execute
 from engine.failures import Filled, fill_from_fallback, skipped_series
+from engine.footprint import needed_memory
 from engine.gate.judge import Evidence, judge
 from engine.gate.snapshot import Lock
 from engine.ingest import open_source, read_panel
@@ -133,7 +134,9 @@ def _run(
     fingerprint = _agreed_fingerprint(panel, lock)
     observers.hook("engine_panel_ready", panel=panel)
     folds = make_folds(panel, spec)
-    check_models(panel, plan_of(panel, spec, registry), spec)
+    features = plan_of(panel, spec, registry)
+    check_models(panel, features, spec)
+    observers.event("memory", needed_memory(panel, features, spec, registry))
 
     with RunFolder(output, spec.name, manifest.spec_fingerprint(loaded)) as folder:
         outputs.begin(folder, loaded, registry, source)

@@ -10,22 +10,32 @@ from pathlib import Path
 
 SPEC_ENDINGS = (".yaml", ".yml")
 
+DEEP = 1
+"""Folders within folders that are looked into."""
+
 
 def spec_paths(incomplete: str) -> Iterator[str]:
-    """YAML files and the folders on the way to them, of what is typed so far."""
+    """YAML files that begin with what is typed, and those in folders that do.
+
+    A folder stands for the specs in it, because shells add a blank after a folder's name.
+    """
     folder, slash, start = incomplete.rpartition("/")
-    home = Path(folder or ("/" if slash else "."))
+    yield from _specs_in(Path(folder or ("/" if slash else ".")), f"{folder}{slash}", start, DEEP)
+
+
+def _specs_in(folder: Path, prefix: str, start: str, deep: int) -> Iterator[str]:
     try:
-        entries = sorted(home.iterdir())
+        entries = sorted(folder.iterdir())
     except OSError:
         return
     for entry in entries:
-        if not entry.name.startswith(start) or (entry.name.startswith(".") and not start):
+        name = entry.name
+        if not name.startswith(start) or (name.startswith(".") and not start):
             continue
-        if entry.is_dir():
-            yield f"{folder}{slash}{entry.name}/"
-        elif entry.name.endswith(SPEC_ENDINGS) and ".snapshot." not in entry.name:
-            yield f"{folder}{slash}{entry.name}"
+        if name.endswith(SPEC_ENDINGS) and ".snapshot." not in name:
+            yield prefix + name
+        elif deep and entry.is_dir():
+            yield from _specs_in(entry, f"{prefix}{name}/", "", deep - 1)
 
 
 def run_names(incomplete: str) -> Iterator[str]:

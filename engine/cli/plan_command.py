@@ -30,7 +30,7 @@ def plan(
     workers: Annotated[int | None, typer.Option(min=1, help="Workers of the executor.")] = None,
     limit: Annotated[
         float, typer.Option(min=0.1, help="Seconds for trying each model on larger samples.")
-    ] = 5.0,
+    ] = 3.0,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
 ) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +73,7 @@ def make_plan(
     registry: Registry,
     *,
     base: Path,
-    limit: float = 5.0,
+    limit: float = 3.0,
     note: Note = lambda text: None,
 ) -> Plan:
     """Read a spec's data, try its models on samples, and tell what the run will take.
@@ -167,12 +167,10 @@ def _model_plan(model: str, cost: _Cost, trial: Trial, spec: RunSpec) -> ModelPl
     )
 
 
-def _rows_of(
-    trial: Trial, spec: RunSpec, tasks: Sequence[Task]
-) -> tuple[list[int], list[int]]:
+def _rows_of(trial: Trial, spec: RunSpec, tasks: Sequence[Task]) -> tuple[list[int], list[int]]:
     """Rows of history and series that have any, of each task."""
 
-    @lru_cache(maxsize=None)
+    @cache
     def at(cutoff: int) -> Any:
         return history_rows(trial.panel, spec, cutoff)
 

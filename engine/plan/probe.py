@@ -16,8 +16,8 @@ from engine.tasks import run_task
 
 FUNCTION = "engine.plan.probe:measure"
 
-ENOUGH_EVENTS = 2
-"""Progress events from which the rest of a fit can be told."""
+ENOUGH_STEPS = 1
+"""Steps of a fit's own progress from which the rest can be told."""
 
 
 class _EnoughError(BaseException):
@@ -53,7 +53,7 @@ class Progress:
         # Whether an event marks the beginning or the end of a step is the model's choice; one
         # step more than none is the safer guess.
         self.total = began + (now - began) / (step - first) * (of - first + 1)
-        if now > self._limit and step - first >= ENOUGH_EVENTS and step < of:
+        if now > self._limit and step - first >= ENOUGH_STEPS and step < of:
             raise _EnoughError
 
 

@@ -14,17 +14,17 @@ import numpy.typing as npt
 
 from engine.backtest import Fold, Task, backtest_tasks, eligible, make_folds
 from engine.components import Capabilities, Writer
-from engine.contracts import TaskExecutor
 from engine.data.fingerprint import panel_fingerprint
 from engine.data.panel import Panel
 from engine.errors import EngineError
+from engine.execute import executor_of, workers_of
 from engine.ingest import open_source, read_panel
 from engine.machine import held_memory, peak_memory
 from engine.plan import probe
-from engine.registry import Registry, build
+from engine.registry import Registry
 from engine.runner import capabilities, check_factories, run
 from engine.spec.model import RunSpec
-from engine.spec.validate import LoadedSpec, executor_use
+from engine.spec.validate import LoadedSpec
 from engine.workspace import check_models, plan_of, prepare
 
 SMALLEST = 4
@@ -194,7 +194,7 @@ class _Measured:
     def _fitted(self, model: str, limit: float) -> Mapping[str, Any]:
         runs = [[str(n), self._task(model, panel)] for n, panel in enumerate(self._panels)]
         plain = {"name": model, "runs": [run for run in runs if run[1]], "limit": limit}
-        executor = _executor(self._spec, self._registry, workers=1)
+        executor = executor_of(self._spec, self._registry, workers=1)
         if executor is None:
             return probe.measure(self._folder, plain, _unheard)
         (result,) = executor.map(probe.FUNCTION, self._folder, [plain], _unheard)
@@ -211,25 +211,6 @@ class _Measured:
 
 def _unheard(event: str, data: Mapping[str, Any]) -> None:
     """Progress of a trial is of no interest."""
-
-
-def _executor(spec: RunSpec, registry: Registry, workers: int | None = None) -> TaskExecutor | None:
-    """The spec's executor, with so many workers if it has that option."""
-    use = executor_use(spec)
-    if use is None:
-        return None
-    component = registry.find("executor", use.use).component
-    options = dict(use.options)
-    if workers is not None and "workers" in component.params.model_fields:
-        options["workers"] = workers
-    executor: TaskExecutor = build(component, options)
-    return executor
-
-
-def workers_of(spec: RunSpec, registry: Registry, tasks: int) -> int:
-    """Tasks that the spec's executor runs at a time: its `workers(tasks)`, 1 if it has none."""
-    count = getattr(_executor(spec, registry), "workers", None)
-    return int(count(tasks)) if callable(count) else 1
 
 
 class _Clock:
