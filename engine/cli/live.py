@@ -52,6 +52,8 @@ class LiveView:
     def on_event(self, event: str, data: Mapping[str, Any]) -> None:
         """Take one event; what must not be lost is printed above the view."""
         self._tally.take(event, data)
+        if event == "tasks":
+            self._live.refresh()
         if event == "stage":
             self._print(f"{data['stage']:>9}  {data['detail']}", "dim")
         elif event == "task_end" and data["status"] != "ok":

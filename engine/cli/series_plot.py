@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import os
 import shutil
 import sys
@@ -12,8 +13,11 @@ import polars as pl
 from engine.data.forecast import quantiles_of
 from engine.errors import MissingDependencyError
 
-MARGIN = 16
-"""Columns beside the picture: labels of the axis and its arrow."""
+MARGIN = 21
+"""Columns beside the picture: labels of the axes and their arrows."""
+
+DAYS = 20
+"""Days; over fewer the ticks of datetimes show the hour and not the year."""
 
 COLORS = {"actual": "white", "forecast": "bright_cyan", "interval": "blue"}
 BLANK = "\N{BRAILLE PATTERN BLANK}"
@@ -66,7 +70,9 @@ def _library() -> Any:
 def _set_axes(figure: Any, dates: list[Any], limits: tuple[float, float]) -> None:
     """Dates and short numbers at the ticks, in the width that the library gives them."""
     last = len(dates) - 1
-    form = "%y-%m-%d" if not isinstance(dates[0], int) else ""
+    form = "" if isinstance(dates[0], int) else "%y-%m-%d"
+    if isinstance(dates[0], dt.datetime) and dates[-1] - dates[0] < dt.timedelta(days=DAYS):
+        form = "%m-%dT%H"
 
     def day(value: float, following: float) -> str:
         ds = dates[min(max(round(value), 0), last)]

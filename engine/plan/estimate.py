@@ -41,7 +41,8 @@ class Plan:
     """What a run will take: an estimate, within a factor of two where the machine is quiet.
 
     seconds: wall time of the run. stages: how it is made up. memory: bytes of the largest process;
-    memory_all: of all processes at a time; available: what is free now, None if unknown.
+    memory_all: of all processes at a time; available: what is free now, None if unknown. trouble:
+    why scoring and writing could not be tried, and are not counted.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Plan:
     memory: int
     memory_all: int
     available: int | None
+    trouble: str = ""
 
     @property
     def fits_memory(self) -> bool:
@@ -116,6 +118,7 @@ def plan_from(trial: Trial, spec: RunSpec, *, beyond: bool) -> Plan:
         memory=max(own, worker),
         memory_all=own + worker * trial.workers if spec.run.executor else max(own, worker),
         available=available_memory(),
+        trouble=trial.trouble,
     )
 
 
@@ -190,7 +193,12 @@ def _spread(models: Sequence[ModelPlan], costs: Mapping[str, _Cost], trial: Tria
 def _final(costs: Mapping[str, _Cost], trial: Trial, spec: RunSpec) -> float:
     """Seconds of the forecast beyond the data; which model will be best is not known yet."""
     rows = int(history_rows(trial.panel, spec, trial.panel.end).sum())
-    fits = [cost.cold + cost.seconds(rows) for cost in costs.values() if cost.known]
+    split = {task.model for task in trial.tasks if task.series is not None}
+    fits = [
+        cost.cold + cost.seconds(rows) / (trial.workers if model in split else 1)
+        for model, cost in costs.items()
+        if cost.known
+    ]
     if not fits:
         return 0.0
     every = spec.select is not None and spec.select.forecast == "all"

@@ -61,6 +61,7 @@ class Trial:
     seconds until a worker begins. reading: seconds until the panel was ready. stages: seconds of
     the stages of a run on `rows` rows with `forecasts` forecast rows. memory: bytes of this
     process: at most while reading, after it, and at most in that run. workers: tasks at a time.
+    trouble: why the stages after the fits could not be tried.
     """
 
     panel: Panel
@@ -76,6 +77,7 @@ class Trial:
     forecasts: int
     memory: tuple[int, int, int]
     workers: int
+    trouble: str = ""
 
 
 def history_rows(panel: Panel, spec: RunSpec, cutoff: int) -> npt.NDArray[np.int64]:
@@ -126,13 +128,13 @@ def try_out(
         measured.fit_all(limit, note)
         note("trying the other stages")
         sample = measured.largest
-        stages, forecasts = _stages(
+        stages, forecasts, trouble = _stages(
             loaded, registry, sample, measured.fastest(), Path(scratch), base
         )
     return Trial(
         panel, folds, tasks, measured.points, measured.reasons, measured.startup, begun, reading,
         stages, sample.frame.height, forecasts, (reached, held, peak_memory()),
-        workers_of(spec, registry, len(tasks)),
+        workers_of(spec, registry, len(tasks)), trouble,
     )  # fmt: skip
 
 
@@ -237,9 +239,10 @@ class _Clock:
 
 def _stages(
     loaded: LoadedSpec, registry: Registry, sample: Panel, fastest: str, scratch: Path, base: Path
-) -> tuple[dict[str, float], int]:
-    """Seconds of a run's stages on a sample, and its forecast rows; every model is the fastest.
+) -> tuple[dict[str, float], int, str]:
+    """Seconds of a run's stages on a sample, its forecast rows, and what went wrong, if anything.
 
+    Every model is the fastest one.
     Scoring and writing take the same time whichever model made the forecasts.
     """
     spec = loaded.spec
@@ -261,12 +264,12 @@ def _stages(
             replace(loaded, spec=trial), registry.unobserved(), output=scratch / "runs", base=base,
             listener=clock, read=lambda spec, source: sample,
         )  # fmt: skip
-    except EngineError:
-        # The fits are what takes time; the run itself will say what is wrong here.
-        return clock.seconds, 0
+    except EngineError as error:
+        # Fits take most of the time: what is known of them is worth telling all the same.
+        return clock.seconds, 0, error.message
     clock.turn("")
     cutoffs = sum(fold["kind"] == "backtest" for fold in outcome.manifest["folds"])
-    return clock.seconds, sample.n_series * spec.horizon * cutoffs * len(spec.models)
+    return clock.seconds, sample.n_series * spec.horizon * cutoffs * len(spec.models), ""
 
 
 def _makes_reports(registry: Registry, name: str) -> bool:
