@@ -132,8 +132,9 @@ class _Cost:
         self.fixed, self.per_row = _line([(p.rows, p.seconds) for p in warm[-2:]])
         # The first fit of a process also pays for imports and compiling.
         self.cold = max(points[0].seconds - self.seconds(points[0].rows), 0.0) if points else 0.0
-        ends = [(p.rows, float(p.memory)) for p in (*points[:1], *points[-1:])]
-        self.base, self.bytes_per_row = _line(ends)
+        # The last two as well: what is held grows ever less where a model works in blocks.
+        held = [(p.rows, float(p.memory)) for p in points[-2:]]
+        self.base, self.bytes_per_row = _line(held)
 
     def seconds(self, rows: int) -> float:
         """Seconds of one task of so many rows."""

@@ -33,7 +33,7 @@ SMALLEST = 4
 GROWTH = 4
 """How many times larger each next sample is."""
 
-MOST_ROWS = 400_000
+MOST_ROWS = 1_000_000
 """Rows of the largest sample."""
 
 MOST_FOLDS = 3
@@ -88,20 +88,17 @@ def history_rows(panel: Panel, spec: RunSpec, cutoff: int) -> npt.NDArray[np.int
 
 
 def samples(panel: Panel) -> list[Panel]:
-    """Ever larger sets of whole series, evenly spread; each has a series of the earliest start."""
-    oldest = int(np.argmin(panel.starts))
-    found: list[Panel] = []
-    size = SMALLEST
-    while True:
-        size = min(size, panel.n_series)
-        index = np.unique(np.append(np.linspace(0, panel.n_series - 1, size).astype(int), oldest))
-        sample = panel.select(index)
-        if found and sample.frame.height > MOST_ROWS:
-            return found
-        found.append(sample)
-        if size == panel.n_series:
-            return found
-        size *= GROWTH
+    """Ever larger sets of whole series, evenly spread; each has a series of the earliest start.
+
+    The last one is the whole panel, or has about `MOST_ROWS` rows.
+    """
+    total, oldest = panel.n_series, int(np.argmin(panel.starts))
+    most = max(int(total * MOST_ROWS / max(panel.frame.height, 1)), SMALLEST)
+    sizes = [min(SMALLEST, total)]
+    while sizes[-1] < min(most, total):
+        sizes.append(min(sizes[-1] * GROWTH, most, total))
+    chosen = (np.linspace(0, total - 1, size).astype(int) for size in sizes)
+    return [panel.select(np.unique(np.append(index, oldest))) for index in chosen]
 
 
 def try_out(
