@@ -177,6 +177,13 @@ def test_nobody_hears_of_a_trial(loaded, tmp_path):
     assert heard == ["tiny"]
 
 
+def test_without_a_quick_model_scoring_is_not_tried_and_that_is_said(loaded, registry, tmp_path):
+    plan = make_plan(loaded, registry, base=tmp_path, limit=1e-9)
+    assert plan.trouble == "no model is quick enough to try them with"
+    assert plan.stages["evaluate"] == 0
+    assert plan.stages["backtest"] > 0
+
+
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "tiny.yaml").write_text(SPEC)

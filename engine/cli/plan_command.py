@@ -78,9 +78,7 @@ def _show(made: Plan, spec: Path) -> None:
         if model.reason:
             typer.echo(f"{model.model} failed on the sample: {model.reason}")
     if made.trouble:
-        typer.echo(
-            f"scoring and writing are not counted, they failed on the sample: {made.trouble}"
-        )
+        typer.echo(f"scoring and writing are not counted: {made.trouble}")
     if not made.fits_memory:
         typer.echo(
             "warning: the memory will not do: use fewer --workers, or fewer series or columns",

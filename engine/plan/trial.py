@@ -36,6 +36,9 @@ GROWTH = 4
 MOST_ROWS = 1_000_000
 """Rows of the largest sample."""
 
+STAGES = 5.0
+"""How many times the limit of a model's fits the trial run of the other stages may take."""
+
 MOST_FOLDS = 3
 """Folds of the trial run of the stages around the fits."""
 
@@ -124,13 +127,12 @@ def try_out(
         measured = _Measured(Path(scratch), spec, registry, samples(panel), folds, able)
         measured.fit_all(limit, note)
         note("trying the other stages")
-        sample = measured.largest
-        stages, forecasts, trouble = _stages(
-            loaded, registry, sample, measured.fastest(), Path(scratch), base
-        )
+        fastest = measured.fastest()
+        sample = measured.affordable(fastest, STAGES * limit)
+        stages, forecasts, trouble = _stages(loaded, registry, sample, fastest, Path(scratch), base)
     return Trial(
         panel, folds, tasks, measured.points, measured.reasons, measured.startup, begun, reading,
-        stages, sample.frame.height, forecasts, (reached, held, peak_memory()),
+        stages, sample.frame.height if sample else 0, forecasts, (reached, held, peak_memory()),
         workers_of(spec, registry, len(tasks)), trouble,
     )  # fmt: skip
 
@@ -153,13 +155,19 @@ class _Measured:
         self.points: dict[str, list[Point]] = {}
         self.reasons: dict[str, str] = {}
         self.startup = 0.0
+        self._rows = [int(history_rows(p, spec, self._fold.cutoff).sum()) for p in panels]
         for number, panel in enumerate(panels):
             prepare(folder / str(number), panel, spec, registry)
 
-    @property
-    def largest(self) -> Panel:
-        """The largest sample."""
-        return self._panels[-1]
+    def affordable(self, model: str, budget: float) -> Panel | None:
+        """The largest sample that this model can stand in on for every model; None if none is."""
+        fits = len(self._spec.models) * (MOST_FOLDS + 2)
+        points = self.points.get(model) or []
+        for panel, rows in reversed(list(zip(self._panels, self._rows, strict=True))):
+            seen = [point for point in points if point.rows <= rows]
+            if seen and seen[-1].seconds * max(rows / seen[-1].rows, 1.0) * fits <= budget:
+                return panel
+        return None
 
     def fastest(self) -> str:
         """The model whose fits took least, the first one if none could be fitted."""
@@ -174,13 +182,9 @@ class _Measured:
             result = self._fitted(model, limit)
             spent = time.perf_counter() - started - sum(p["wall"] for p in result["points"])
             self.startup = max(self.startup, spent)
-            rows = [
-                int(history_rows(panel, self._spec, self._fold.cutoff).sum())
-                for panel in self._panels
-            ]
             self.points[model] = [
                 Point(
-                    rows[int(point["workspace"])],
+                    self._rows[int(point["workspace"])],
                     point["seconds"],
                     point["processors"],
                     point["memory"],
@@ -235,22 +239,31 @@ class _Clock:
 
 
 def _stages(
-    loaded: LoadedSpec, registry: Registry, sample: Panel, fastest: str, scratch: Path, base: Path
+    loaded: LoadedSpec,
+    registry: Registry,
+    sample: Panel | None,
+    fastest: str,
+    scratch: Path,
+    base: Path,
 ) -> tuple[dict[str, float], int, str]:
     """Seconds of a run's stages on a sample, its forecast rows, and what went wrong, if anything.
 
-    Every model is the fastest one.
-    Scoring and writing take the same time whichever model made the forecasts.
+    Every model is the fastest one: scoring and writing take the same time whichever forecast.
     """
+    if sample is None:
+        return {}, 0, "no model is quick enough to try them with"
     spec = loaded.spec
     backtest = spec.backtest
-    folds = min(backtest.folds, MOST_FOLDS)
+    shorter = {
+        "folds": min(backtest.folds, MOST_FOLDS),
+        "calibration": min(backtest.calibration, 1),
+    }
     reports = [use for use in spec.write if _makes_reports(registry, use.use)]
     trial = spec.model_copy(
         update={
             "models": dict.fromkeys(spec.models, spec.models[fastest]),
             "run": spec.run.model_copy(update={"executor": None, "on_error": "skip"}),
-            "backtest": backtest.model_copy(update={"folds": folds}),
+            "backtest": backtest.model_copy(update=shorter),
             "write": reports,
             "expect": [],
         }
