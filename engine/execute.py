@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,8 @@ from engine.data.forecast import quantile_column
 from engine.errors import EngineError, PluginError, blaming
 from engine.executors import TaskExecutor
 from engine.observers import Observers
-from engine.registry import build
+from engine.registry import Registry, build
+from engine.spec.model import RunSpec
 from engine.spec.validate import executor_use
 from engine.tasks import FUNCTION, run_task, saved_at
 from engine.workspace import Workspace
@@ -111,7 +113,10 @@ def execute(
     """Run tasks; results gather in `into`, which holds what was finished if this is interrupted."""
     into.tasks += tasks
     by_name = {task.name: task for task in tasks}
-    observers.event("tasks", {"count": len(tasks), "models": sorted({t.model for t in tasks})})
+    counts = Counter(task.model for task in tasks)
+    observers.event(
+        "tasks", {"count": len(tasks), "models": sorted(counts), "by_model": dict(counts)}
+    )
     for task in tasks:
         observers.hook("engine_task_start", task=task.plain())
     for result in _results(work, tasks, observers):
@@ -121,6 +126,7 @@ def execute(
         into.results.append(result)
         summary = {k: result[k] for k in ("name", "status", "seconds")}
         summary["failures"] = len(result["failures"])
+        summary["fits"] = 1 if task.series is None else task.series[1] - task.series[0]
         observers.event("task_end", {"model": task.model, "kind": task.kind, **summary})
         observers.hook("engine_task_end", task=task.plain(), result=dict(result))
         if result["status"] != "ok" and work.spec.run.on_error == "stop":
@@ -150,33 +156,54 @@ def _failed(work: Workspace, task: Task, lost: Mapping[str, Any]) -> dict[str, A
     }
 
 
+def executor_of(
+    spec: RunSpec, registry: Registry, workers: int | None = None
+) -> TaskExecutor | None:
+    """The spec's executor, with so many `workers` if it has that option; None if it names none."""
+    use = executor_use(spec)
+    if use is None:
+        return None
+    component = registry.find("executor", use.use).component
+    options = dict(use.options)
+    if workers is not None and "workers" in component.params.model_fields:
+        options["workers"] = workers
+    executor: TaskExecutor = build(component, options)
+    return executor
+
+
+def workers_of(spec: RunSpec, registry: Registry, tasks: int) -> int:
+    """Tasks that the spec's executor runs at a time: its `workers(tasks)`, 1 if it has none."""
+    count = getattr(executor_of(spec, registry), "workers", None)
+    return int(count(tasks)) if callable(count) else 1
+
+
 def _results(
     work: Workspace, tasks: Sequence[Task], observers: Observers
 ) -> Iterable[Mapping[str, Any]]:
-    use = executor_use(work.spec)
-    if use is None:
+    executor = executor_of(work.spec, work.registry)
+    if executor is None:
         for task in tasks:
             yield run_task(work.folder, task.plain(), observers.event)
         return
-    component = work.registry.find("executor", use.use).component
-    executor: TaskExecutor = build(component, use.options)
+    use = executor_use(work.spec)
+    who = f"executor {use.use!r}" if use else "executor"
     left = {task.name for task in tasks}
-    with blaming(f"executor {use.use!r}"):
+    with blaming(who):
         plain = [task.plain() for task in tasks]
         made = iter(executor.map(FUNCTION, work.folder, plain, observers.event))
     while True:
         # Only the executor is blamed, not whoever takes its results.
-        with blaming(f"executor {use.use!r}"):
+        with blaming(who):
             result = next(made, None)
         if result is None:
             break
         if not isinstance(result, Mapping) or result.get("name") not in left:
             said = f"returned {str(result)[:80]!r}, which is the result of no task that is left"
-            raise PluginError(f"executor {use.use!r} {said}")
+            raise PluginError(f"{who} {said}")
         left.remove(result["name"])
         yield result
     if left:
         raise PluginError(
-            f"executor {use.use!r} ended without the results of {len(left)} of {len(tasks)} tasks: "
+            f"{who} ended without the results of {len(left)} of {len(tasks)} tasks: "
             f"{', '.join(sorted(left)[:3])}"
         )

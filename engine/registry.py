@@ -85,6 +85,10 @@ class Registry:
             self.manager.unregister(name=f"{distribution}:{name}")
             self.broken.append(BrokenPlugin(name, distribution, first_line(error)))
 
+    def unobserved(self) -> Registry:
+        """The same components with nobody who watches: for trials that no plugin shall hear of."""
+        return Registry(_new_manager(), self.components, self.broken)
+
     def find(self, kind: str, name: str) -> Registered:
         """The component of this kind and name; NotFoundError or PluginError that says what to do."""
         entries = self.components.get((kind, name), [])

@@ -7,7 +7,7 @@ values to values that can be called alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -22,6 +22,7 @@ from engine.backtest import Fold, actuals, backtest_tasks, final_tasks, make_fol
 from engine.calibrate import Calibration, calibrate
 from engine.choose import Choice, choose, chosen_models
 from engine.components import Capabilities, Model
+from engine.contracts import DataSource
 from engine.correct import Correction, correct
 from engine.data.fingerprint import panel_fingerprint
 from engine.data.panel import Panel
@@ -29,6 +30,7 @@ from engine.errors import EXIT_FAILURES, EXIT_GATE, EXIT_OK
 from engine.evaluate import Scores, evaluate
 from engine.execute import Execution, execute
 from engine.failures import Filled, fill_from_fallback, skipped_series
+from engine.footprint import needed_memory
 from engine.gate.judge import Evidence, judge
 from engine.gate.snapshot import Lock
 from engine.ingest import open_source, read_panel
@@ -37,7 +39,9 @@ from engine.registry import Registry, load_factory
 from engine.rundir import RunFolder, check_writable
 from engine.spec.model import RunSpec
 from engine.spec.validate import LoadedSpec, component_uses
-from engine.workspace import Workspace, check_models, prepare
+from engine.workspace import Workspace, check_models, plan_of, prepare
+
+Reader = Callable[[RunSpec, DataSource], Panel]
 
 
 @dataclass(frozen=True)
@@ -66,18 +70,20 @@ def run(
     base: Path,
     listener: Listener | None = None,
     lock: Lock | None = None,
+    read: Reader = read_panel,
 ) -> Outcome:
     """Run a spec; EngineError says what went wrong, and nothing half-written looks whole.
 
     output: folder that holds all runs. base: folder that the spec's relative paths start from.
     lock: what protocol, versions and data must agree with before any model is fitted.
+    read: makes the panel; a plan tries the run on a few series of a panel that it has read.
     """
     if lock is not None:
         lock.check_protocol(loaded.resolved)
         lock.check_versions(manifest.used_plugins(loaded, registry), engine.__version__)
     beyond = loaded.spec.forecasts_beyond_data
     with _watched(registry, listener) as observers:
-        return _run(loaded, registry, output, base, observers, lock, beyond)
+        return _run(loaded, registry, output, base, observers, lock, beyond, read)
 
 
 def backtest(
@@ -117,6 +123,7 @@ def _run(
     observers: Observers,
     lock: Lock | None,
     beyond: bool,
+    read: Reader = read_panel,
 ) -> Outcome:
     started, spec = time.perf_counter(), loaded.spec
     check_writable(output)
@@ -124,11 +131,13 @@ def _run(
 
     observers.stage("data", f"reading {spec.data.source.use}")
     source = open_source(spec, registry, base)
-    panel = read_panel(spec, source)
+    panel = read(spec, source)
     fingerprint = _agreed_fingerprint(panel, lock)
     observers.hook("engine_panel_ready", panel=panel)
     folds = make_folds(panel, spec)
+    features = plan_of(panel, spec, registry)
     check_models(panel, spec, registry)
+    observers.event("memory", needed_memory(panel, features, spec, registry))
 
     with RunFolder(output, spec.name, manifest.spec_fingerprint(loaded)) as folder:
         outputs.begin(folder, loaded, registry, source)

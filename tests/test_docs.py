@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 import yaml
 
-from engine.cli.main import invoke
+from engine.cli.main import app, invoke
 from engine.components import NoParams
 from engine.contracts import Design, Selection
 from engine.errors import SpecError
@@ -65,6 +65,22 @@ def test_every_dependency_is_justified():
     names = re.findall(r'"([a-z-]+)', declared.group(1))
     design = (ROOT / "docs" / "design.md").read_text()
     assert names and [n for n in names if n not in design] == []
+
+
+def test_every_command_is_in_the_readme():
+    commands = [command.name for command in app.registered_commands]
+    groups = [group.name for group in app.registered_groups]
+    readme = (ROOT / "README.md").read_text()
+    assert {"run", "plan", "show", "doctor"} <= set(commands)
+    assert [name for name in (*commands, *groups) if f"| `engine {name}" not in readme] == []
+
+
+def test_the_plan_in_the_guide_has_the_words_of_the_command():
+    guide = (ROOT / "docs" / "terminal.md").read_text()
+    source = (ROOT / "engine" / "cli" / "plan_command.py").read_text()
+    for words in ("in the largest process", "time:   about", "are free", "to calibrate quantiles"):
+        assert words in guide
+        assert words in source
 
 
 def test_every_spec_names_its_data_in_the_data_guide():

@@ -41,7 +41,21 @@ def test_help_imports_neither_polars_nor_anything_heavier():
 
 @pytest.mark.parametrize(
     "command",
-    ["run", "prove", "test", "diff", "report", "validate", "init", "plugins", "runs", "schema"],
+    [
+        *(
+            "run",
+            "prove",
+            "test",
+            "diff",
+            "report",
+            "validate",
+            "init",
+            "plugins",
+            "runs",
+            "schema",
+        ),
+        *("plan", "show", "doctor"),
+    ],
 )
 def test_help_of_a_command_is_as_light(command):
     assert loaded_by(command, "--help").isdisjoint({"polars", "numpy", *HEAVY})
@@ -56,6 +70,7 @@ def test_help_of_a_command_is_as_light(command):
         ("plugins", "show", "lstm"),
         ("schema",),
         ("runs", "list", "--output", "no-such-folder"),
+        ("doctor",),
     ],
     ids=" ".join,
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli.complete import component_names
+
 if TYPE_CHECKING:
     from engine.registry import Registered
     from engine.testing.card import Line
@@ -22,7 +24,12 @@ def register(plugins: typer.Typer) -> None:
 
 
 def check(
-    name: Annotated[str, typer.Argument(help="Name of a component, plugin or distribution.")],
+    name: Annotated[
+        str,
+        typer.Argument(
+            help="Name of a component, plugin or distribution.", autocompletion=component_names
+        ),
+    ],
     kind: Annotated[str | None, typer.Option(help="Only components of this kind.")] = None,
     params: Annotated[
         str, typer.Option(help="Small options as JSON, e.g. '{\"season\": 7}'.")

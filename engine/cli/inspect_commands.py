@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from engine.cli import author_commands
+from engine.cli.complete import component_kinds, component_names, run_names
 
 if TYPE_CHECKING:
     from engine.registry import Registered
@@ -29,7 +30,9 @@ def register(app: typer.Typer) -> None:
 
 @plugins.command("list")
 def list_plugins(
-    kind: Annotated[str | None, typer.Option(help="Only one kind, e.g. model.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="Only one kind, e.g. model.", autocompletion=component_kinds)
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List every installed component, and plugins that are broken."""
@@ -59,7 +62,10 @@ def list_plugins(
 
 @plugins.command("show")
 def show_plugin(
-    name: Annotated[str, typer.Argument(help="Name of a component.")], as_json: AsJson = False
+    name: Annotated[
+        str, typer.Argument(help="Name of a component.", autocompletion=component_names)
+    ],
+    as_json: AsJson = False,
 ) -> None:
     """Show a component's options, their defaults and meaning."""
     from engine.cli.tables import print_table
@@ -126,7 +132,12 @@ def list_all_runs(
 
 @runs.command("show")
 def show_run(
-    run: Annotated[str, typer.Argument(help="A run's folder, id, or name (its newest run).")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A run's folder, id, or name (its newest run).", autocompletion=run_names
+        ),
+    ],
     output: Output = Path("runs"),
     as_json: AsJson = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -12,11 +13,14 @@ from typer.exceptions import TyperException
 
 from engine import __version__
 from engine.cli import (
+    doctor_command,
     features_command,
     inspect_commands,
+    plan_command,
     prove_command,
     report_commands,
     run_commands,
+    show_command,
     test_commands,
 )
 from engine.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, EngineError
@@ -25,11 +29,14 @@ app = typer.Typer(
     name="engine",
     help="Forecast demand from one YAML spec: honest backtests, quantiles, plugins.",
     no_args_is_help=True,
-    add_completion=False,
+    add_completion=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
 run_commands.register(app)
+plan_command.register(app)
+show_command.register(app)
+doctor_command.register(app)
 prove_command.register(app)
 features_command.register(app)
 inspect_commands.register(app)
@@ -59,6 +66,10 @@ def main() -> None:
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ.setdefault(name, "1")
     signal.signal(signal.SIGTERM, _interrupt)
+    for stream in (sys.stdout, sys.stderr):
+        # A name that the terminal's encoding does not have is no reason to lose a result.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     sys.exit(invoke(sys.argv[1:]))
 
 

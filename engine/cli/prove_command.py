@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.cli.complete import spec_paths
+
 if TYPE_CHECKING:
     from engine.prove.proof import Check, Proof
 
@@ -18,7 +20,9 @@ def register(app: typer.Typer) -> None:
 
 
 def prove(
-    spec: Annotated[Path, typer.Argument(help="The YAML spec.", metavar="SPEC")],
+    spec: Annotated[
+        Path, typer.Argument(help="The YAML spec.", metavar="SPEC", autocompletion=spec_paths)
+    ],
     series: Annotated[int, typer.Option(min=0, help="Series to use, evenly spread; 0: all.")] = 20,
     folds: Annotated[int, typer.Option(min=1, help="How many of the last cutoffs.")] = 1,
     overrides: Annotated[

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from engine.cli.complete import run_names
+
 if TYPE_CHECKING:
     from engine.components import Writer
     from engine.registry import Registry
@@ -18,7 +20,12 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    run: Annotated[str, typer.Argument(help="A run's folder, id, or name (its newest run).")],
+    run: Annotated[
+        str,
+        typer.Argument(
+            help="A run's folder, id, or name (its newest run).", autocompletion=run_names
+        ),
+    ],
     form: Annotated[
         str, typer.Option("--format", help="Format: html, or md for a pull-request comment.")
     ] = "html",

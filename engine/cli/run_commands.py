@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from engine.cli.complete import spec_paths
+
 if TYPE_CHECKING:
     from engine.registry import Registry
     from engine.runner import Outcome
     from engine.spec.validate import LoadedSpec
 
-SpecPath = Annotated[Path, typer.Argument(help="The YAML spec.", metavar="SPEC")]
+SpecPath = Annotated[
+    Path, typer.Argument(help="The YAML spec.", metavar="SPEC", autocompletion=spec_paths)
+]
 Overrides = Annotated[
     list[str] | None,
     typer.Option(

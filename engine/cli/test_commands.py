@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from engine.cli.complete import run_names, spec_paths
+
 if TYPE_CHECKING:
     from engine.gate.check import Checked
 
@@ -22,7 +24,12 @@ def register(app: typer.Typer) -> None:
 
 def test(
     specs: Annotated[
-        list[Path], typer.Argument(help="Specs, or folders of specs.", metavar="SPEC|FOLDER...")
+        list[Path],
+        typer.Argument(
+            help="Specs, or folders of specs.",
+            metavar="SPEC|FOLDER...",
+            autocompletion=spec_paths,
+        ),
     ],
     update: Annotated[
         bool, typer.Option("--update", help="Rewrite the snapshots and show what changed.")
@@ -114,8 +121,12 @@ def _show(checked: Checked) -> None:
 
 
 def diff(
-    run_a: Annotated[str, typer.Argument(help="The earlier run: folder, id, or name.")],
-    run_b: Annotated[str, typer.Argument(help="The run to compare with it.")],
+    run_a: Annotated[
+        str, typer.Argument(help="The earlier run: folder, id, or name.", autocompletion=run_names)
+    ],
+    run_b: Annotated[
+        str, typer.Argument(help="The run to compare with it.", autocompletion=run_names)
+    ],
     output: Annotated[Path, typer.Option(help="Folder that holds all runs.")] = Path("runs"),
     metric: Annotated[
         str | None, typer.Option(help="Metric that --fail-on judges; default: the deciding one.")

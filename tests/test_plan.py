@@ -1,0 +1,230 @@
+"""A plan says what a run will fit, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from engine import footprint, hookimpl
+from engine.cli.main import invoke
+from engine.footprint import memory_warning
+from engine.plan import probe
+from engine.plan.estimate import Plan, make_plan, plan_from
+from engine.plan.trial import Point, Trial, samples, try_out
+from engine.registry import Registry
+from engine.runner import run
+from engine.spec.validate import LoadedSpec, validate_text
+
+SPEC = """version: 1
+name: tiny
+data:
+  source: {use: simulate, series: 40, periods: 90, future_periods: 7, launches: 0}
+  columns: {unique_id: [store, item], ds: ds, y: units}
+  freq: 1d
+  covariates: {future: [price, promo]}
+horizon: 7
+quantiles: [0.1, 0.9]
+features: [{use: lags, lags: [0]}, {use: promo, price: price, flags: [promo]}]
+models:
+  snaive: {use: seasonal_naive, season: 7}
+  ridge: {use: ridge}
+backtest: {folds: 2, calibration: 1}
+evaluate: {metrics: [mae, wape]}
+write: [{use: csv}]
+"""
+
+
+@pytest.fixture(scope="module")
+def registry() -> Registry:
+    return Registry.discover()
+
+
+@pytest.fixture(scope="module")
+def loaded(registry: Registry) -> LoadedSpec:
+    return validate_text(SPEC, "tiny.yaml", registry)
+
+
+@pytest.fixture(scope="module")
+def trial(loaded: LoadedSpec, registry: Registry, tmp_path_factory: Any) -> Trial:
+    base = tmp_path_factory.mktemp("planned")
+    tried = try_out(loaded, registry, base=base, limit=60.0, note=lambda text: None)
+    assert list(base.iterdir()) == [], "a trial leaves nothing behind"
+    return tried
+
+
+def planned(trial: Trial, loaded: LoadedSpec, **changes: Any) -> Plan:
+    return plan_from(replace(trial, **changes), loaded.spec, beyond=False)
+
+
+def test_it_counts_the_tasks_that_the_run_then_does(trial, loaded, registry, tmp_path):
+    outcome = run(loaded, registry, output=tmp_path, base=tmp_path)
+    done = [t["name"] for t in outcome.manifest["tasks"] if "/final/" not in t["name"]]
+    plan = planned(trial, loaded)
+    for model in plan.models:
+        assert model.tasks == sum(name.startswith(model.model + "/") for name in done)
+    assert plan.rows == outcome.manifest["data"]["rows"]
+    assert {m.model: m.fits for m in plan.models} == {"snaive": 40 * 3, "ridge": 3}
+
+
+def test_every_sample_was_tried_smallest_first_and_the_last_one_is_all(trial):
+    sizes = [panel.n_series for panel in samples(trial.panel)]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == 40
+    for points in trial.points.values():
+        assert len(points) == len(sizes)
+        assert [p.rows for p in points] == sorted(p.rows for p in points)
+    assert trial.reasons == {}
+    assert trial.forecasts == 40 * 7 * 2 * 2
+    assert trial.trouble == ""
+
+
+def points(fixed: float, per_row: float, cold: float = 0.0, busy: float = 0.01) -> list[Point]:
+    sizes = (100, 400, 1600)
+    return [
+        Point(n, fixed + per_row * n + (cold if n == 100 else 0), busy, 10**8 + 100 * n)
+        for n in sizes
+    ]
+
+
+def test_seconds_grow_with_rows_and_a_first_fit_is_paid_once_a_worker(trial, loaded):
+    by = {"snaive": points(0.5, 0.01, cold=3.0), "ridge": points(0.5, 0.01)}
+    plan = planned(trial, loaded, points=by, workers=1)
+    snaive, ridge = plan.models
+    rows = [40 * (90 - 7 * ahead) for ahead in (3, 2, 1)]
+    assert ridge.seconds == pytest.approx(sum(0.5 + 0.01 * n for n in rows))
+    assert snaive.seconds == pytest.approx(6 * 0.5 + sum(0.01 * n for n in rows) + 3.0)
+    assert ridge.memory == pytest.approx(10**8 + 100 * max(rows), rel=1e-6)
+
+
+def test_two_workers_halve_the_backtest_but_not_below_its_longest_task(trial, loaded):
+    even = {"snaive": points(1.0, 0.0), "ridge": points(2.0, 0.0)}
+    alone = planned(trial, loaded, points=even, workers=1, startup=0.0)
+    shared = planned(trial, loaded, points=even, workers=2, startup=0.0)
+    assert alone.stages["backtest"] == pytest.approx(12.0)
+    assert shared.stages["backtest"] == pytest.approx(6.0)
+    one = {"snaive": points(0.0, 0.0), "ridge": points(60.0, 0.0)}
+    many = planned(trial, loaded, points=one, workers=9, startup=0.0)
+    assert many.stages["backtest"] == pytest.approx(60.0)
+
+
+def test_workers_beyond_the_processors_that_fits_keep_busy_help_nothing(trial, loaded, monkeypatch):
+    monkeypatch.setattr("engine.plan.estimate.cores", lambda: 4)
+    greedy = {"snaive": points(0.0, 0.0), "ridge": points(10.0, 0.0, busy=4.0)}
+    plan = planned(trial, loaded, points=greedy, workers=3, startup=0.0)
+    assert plan.stages["backtest"] == pytest.approx(3 * 10.0)
+
+
+def test_a_model_that_could_not_be_fitted_has_no_time_but_a_reason(trial, loaded):
+    by = {"snaive": points(1.0, 0.0), "ridge": []}
+    plan = planned(trial, loaded, points=by, reasons={"ridge": "too cold"})
+    assert plan.models[1].seconds is None
+    assert plan.models[1].reason == "too cold"
+    assert plan.seconds >= plan.models[0].seconds / 2
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    seconds=st.lists(st.floats(0, 1e4), min_size=1, max_size=5),
+    memory=st.lists(st.integers(0, 10**11), min_size=5, max_size=5),
+)
+def test_whatever_was_measured_no_estimate_is_negative_or_below_what_was_seen(
+    trial, loaded, seconds, memory
+):
+    made = [
+        Point(100 * 4**i, s, 1.0, m) for i, (s, m) in enumerate(zip(seconds, memory, strict=False))
+    ]
+    plan = planned(trial, loaded, points={"snaive": made, "ridge": made})
+    for model in plan.models:
+        assert model.seconds is not None
+        assert model.seconds >= 0
+        assert model.memory >= 0
+    assert plan.seconds >= max(0.0, *plan.stages.values())
+    assert plan.memory_all >= plan.memory
+
+
+def test_the_rest_of_a_fit_is_told_from_its_own_progress(monkeypatch):
+    now = iter([0.0, 10.0, 12.0, 14.0])
+    monkeypatch.setattr(probe.time, "perf_counter", lambda: next(now))
+    progress = probe.Progress(limit=13.0)
+    progress.report("epoch", {"epoch": 1, "of": 50, "loss": 0.4})
+    progress.report("epoch", {"epoch": 2, "of": 50})
+    assert progress.total == pytest.approx(10 + 2 * 50)
+    with pytest.raises(BaseException) as ended:
+        progress.report("epoch", {"epoch": 3, "of": 50})
+    assert not isinstance(ended.value, Exception), "a model must not swallow it"
+    assert progress.total == pytest.approx(10 + 2 * 50)
+
+
+def test_nobody_hears_of_a_trial(loaded, tmp_path):
+    heard: list[str] = []
+
+    @hookimpl
+    def engine_run_start(name: str) -> None:
+        heard.append(name)
+
+    watched = Registry.discover()
+    watched.add(SimpleNamespace(engine_run_start=engine_run_start), "watcher", "acme", "1")
+    make_plan(loaded, watched, base=tmp_path, limit=0.1)
+    assert heard == []
+    run(loaded, watched, output=tmp_path, base=tmp_path)
+    assert heard == ["tiny"]
+
+
+def test_without_a_quick_model_scoring_is_not_tried_and_that_is_said(loaded, registry, tmp_path):
+    plan = make_plan(loaded, registry, base=tmp_path, limit=1e-9)
+    assert plan.trouble == "no model is quick enough to try them with"
+    assert plan.stages["evaluate"] == 0
+    assert plan.stages["backtest"] > 0
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "tiny.yaml").write_text(SPEC)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_the_command_shows_models_time_and_memory(home, capsys):
+    assert invoke(["plan", "tiny.yaml", "--limit", "0.1"]) == 0
+    out, err = capsys.readouterr()
+    assert "40 series" in out
+    assert "time:   about" in out
+    assert "MiB in the largest process" in out
+    assert "next: engine run tiny.yaml" in out
+    assert "trying ridge" in err
+    assert [path.name for path in home.iterdir()] == ["tiny.yaml"]
+
+
+def test_as_json_it_is_one_document(home, capsys):
+    assert invoke(["plan", "tiny.yaml", "--json", "--quiet", "--limit", "0.1"]) == 0
+    out, err = capsys.readouterr()
+    document = json.loads(out)
+    assert err == ""
+    assert [model["model"] for model in document["models"]] == ["snaive", "ridge"]
+    assert document["seconds"] == pytest.approx(sum(document["stages"].values()))
+
+
+def test_data_that_are_not_there_are_said_as_in_a_run(home, capsys):
+    source = "data.source={use: files, path: gone.parquet}"
+    code = invoke(["plan", "tiny.yaml", "--set", source])
+    assert code == invoke(["run", "tiny.yaml", "--quiet", "--set", source]) != 0
+    assert "gone.parquet" in capsys.readouterr().err
+
+
+def test_a_run_warns_when_the_memory_will_not_do(home, capsys, monkeypatch):
+    assert invoke(["run", "tiny.yaml"]) == 0
+    assert "of memory" not in capsys.readouterr().err
+    monkeypatch.setattr(footprint, "available_memory", lambda: 1000)
+    assert invoke(["run", "tiny.yaml"]) == 0
+    assert "of memory and 0 MiB are free" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("needed", "available"), [(None, 5), (5, None), (5, 5)])
+def test_no_warning_where_it_will_do_or_nobody_knows(needed, available):
+    assert memory_warning(needed, available) == ""
