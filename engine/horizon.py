@@ -1,14 +1,12 @@
 """Many steps from models of design rows: the `direct` and `recursive` strategies.
 
-A design row for cutoff t and target u = t + a is `history[t] + aligned[u] + known[u] + static`. In a
-bucket of steps k1..k2 every target is used once: cutoffs lie k2 - k1 + 1 periods apart, counted back
-from the panel's end, so that the buckets tile time and the newest targets are always used.
+`engine.design` makes the rows that models are trained on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +16,6 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.contracts import (
-    Design,
     DesignBlock,
     DesignModel,
     FittedDesignModel,
@@ -26,10 +23,8 @@ from engine.contracts import (
     Training,
 )
 from engine.data.panel import Future, IntArray, Panel
-from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static, known_rows
-
-SHARD_ROWS = 1_000_000
-CACHE_BYTES = 3_000_000_000
+from engine.design import FeatureValues, SharedModel, bucket_ranges, gather, shared_design
+from engine.features import FeaturePlan, evaluate, evaluate_static, known_rows
 
 
 def default_buckets(horizon: int) -> list[int]:
@@ -37,16 +32,6 @@ def default_buckets(horizon: int) -> list[int]:
     if horizon <= 7:
         return list(range(1, horizon + 1))
     return [round(horizon * part / 4) for part in (1, 2, 3, 4)]
-
-
-@dataclass(frozen=True)
-class _Values:
-    """Feature values of a panel's rows, each (features, rows); static (features, n_series)."""
-
-    history: Matrix
-    aligned: Matrix
-    known: Matrix
-    static: Matrix
 
 
 @dataclass(frozen=True)
@@ -64,133 +49,17 @@ class TabularModel:
 
     def fit(self, train: Training) -> FittedTabular:
         """Fit one model per bucket (direct) or one for a single step (recursive)."""
-        ranges = [(1, 1)] if self.buckets is None else _ranges(self.buckets, train.gap)
-        shards = _ShardValues(train.panel, self.plan)
-        fitted = []
-        for number, (first, last) in enumerate(ranges):
-            train.report("bucket", {"bucket": number + 1, "of": len(ranges)})
-            design = self._design(train, shards, first, last)
-            fitted.append(self.model.fit(design))
+        ranges = [(1, 1)] if self.buckets is None else bucket_ranges(self.buckets, train.gap)
+        shared = shared_design(train, self.plan, ranges, self.window)
+        fitted: list[FittedDesignModel] = []
+        if isinstance(self.model, SharedModel):
+            fitted += self.model.fit_all(shared)
+        else:
+            for number, design in enumerate(shared.designs):
+                train.report("bucket", {"bucket": number + 1, "of": len(ranges)})
+                fitted.append(self.model.fit(design))
         ids = tuple(train.panel.ids)
         return FittedTabular(fitted, ranges, self.plan, self.buckets is None, train.quantiles, ids)
-
-    def _design(self, train: Training, shards: _ShardValues, first: int, last: int) -> Design:
-        def blocks() -> Iterator[DesignBlock]:
-            for offset, panel, values in shards:
-                block = _training_block(panel, values, self.plan, first, last, self.window, offset)
-                if block.y.size:
-                    yield block
-
-        return Design(
-            features=tuple(self.plan.names),
-            series=train.panel.series,
-            quantiles=train.quantiles,
-            seed=train.seed,
-            blocks=blocks,
-            report=train.report,
-        )
-
-
-class _ShardValues:
-    """Feature values shard by shard, kept in memory while they are small enough."""
-
-    def __init__(self, panel: Panel, plan: FeaturePlan) -> None:
-        self._plan = plan
-        self._panel = panel
-        size = panel.frame.height * max(len(plan.features), 1) * 4
-        self._cache: list[tuple[int, Panel, _Values]] | None = (
-            list(self._compute()) if size <= CACHE_BYTES else None
-        )
-
-    def __iter__(self) -> Iterator[tuple[int, Panel, _Values]]:
-        return iter(self._cache) if self._cache is not None else self._compute()
-
-    def _compute(self) -> Iterator[tuple[int, Panel, _Values]]:
-        offset = 0
-        for shard in self._panel.shards(SHARD_ROWS):
-            known = shard.frame.select("unique_id", "ds", *shard.roles.future)
-            yield (
-                offset,
-                shard,
-                _Values(
-                    history=evaluate(shard.frame, self._plan.of("history")),
-                    aligned=evaluate(shard.frame, self._plan.of("aligned")),
-                    known=evaluate(known, self._plan.of("known")),
-                    static=evaluate_static(shard.series, self._plan.of("static")),
-                ),
-            )
-            offset += shard.n_series
-
-
-def _ranges(buckets: Sequence[int], gap: int) -> list[tuple[int, int]]:
-    """First and last period ahead of each bucket of steps, the gap included."""
-    starts = [1, *(last + 1 for last in buckets[:-1])]
-    return [(gap + a, gap + b) for a, b in zip(starts, buckets, strict=True)]
-
-
-def _training_block(
-    panel: Panel,
-    values: _Values,
-    plan: FeaturePlan,
-    first: int,
-    last: int,
-    window: int | None,
-    series_offset: int,
-) -> DesignBlock:
-    """Every observed target of the panel once, with a cutoff `first..last` periods before it."""
-    ordinal, index = panel.ordinals, panel.series_index
-    y = panel.y()
-    width = last - first + 1
-    ahead = first + (ordinal - first - panel.end) % width
-    target = np.arange(y.size)
-    usable = np.isfinite(y) & (target - ahead >= panel.offsets[:-1][index])
-    if window is not None:
-        usable &= ordinal > panel.end - window
-    target, ahead, index = target[usable], ahead[usable], index[usable]
-    X = _gather(panel, values, plan, index, target - ahead, target, ahead, target)
-    return DesignBlock(
-        X=X,
-        y=y[target],
-        series=(index + series_offset).astype(np.int32),
-        step=ahead.astype(np.int16),
-        age=(panel.end - ordinal[target]).astype(np.int32),
-    )
-
-
-def _gather(
-    panel: Panel,
-    values: _Values,
-    plan: FeaturePlan,
-    index: npt.NDArray[np.integer[Any]],
-    origin: IntArray,
-    target: IntArray,
-    ahead: IntArray,
-    known: IntArray,
-) -> npt.NDArray[np.float32]:
-    """Design rows in the order of the plan, column-major.
-
-    origin, target: rows of `panel` (a target may lie after its series' last row); known: rows of
-    the known values.
-    """
-    X = np.empty((index.size, len(plan.features)), dtype=np.float32, order="F")
-    place = {"history": 0, "aligned": 0, "known": 0, "static": 0}
-    first_row, last_row = panel.offsets[:-1][index], panel.offsets[1:][index] - 1
-    for column, feature in enumerate(plan.features):
-        row = place[feature.availability]
-        place[feature.availability] += 1
-        if feature.availability == "history":
-            X[:, column] = values.history[row][origin]
-        elif feature.availability == "known":
-            X[:, column] = values.known[row][known]
-        elif feature.availability == "static":
-            X[:, column] = values.static[row][index]
-        else:
-            back = feature.season * -(-ahead // feature.season)
-            source = target - back
-            outside = (source < first_row) | (source > last_row)
-            X[:, column] = values.aligned[row][np.clip(source, first_row, last_row)]
-            X[outside, column] = np.nan
-    return X
 
 
 @dataclass(frozen=True)
@@ -218,7 +87,7 @@ class FittedTabular:
     def _direct(self, history: Panel, future: Future) -> Prediction:
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
         rows, first_future = known_rows(history, future, _lookback(self.plan.of("known"), history))
-        values = _Values(
+        values = FeatureValues(
             history=evaluate(tail.frame, self.plan.of("history")),
             aligned=evaluate(tail.frame, self.plan.of("aligned")),
             known=evaluate(rows, self.plan.of("known")),
@@ -246,7 +115,7 @@ class FittedTabular:
         static = evaluate_static(tail.series, self.plan.of("static"))
         y_hat = np.full((history.n_series, future.ahead_max), np.nan)
         for ahead in range(1, future.ahead_max + 1):
-            values = _Values(
+            values = FeatureValues(
                 history=evaluate(tail.frame, self.plan.of("history")),
                 aligned=evaluate(tail.frame, self.plan.of("aligned")),
                 known=known,
@@ -258,14 +127,14 @@ class FittedTabular:
         return Prediction(y_hat)
 
     def _future_block(
-        self, tail: Panel, values: _Values, first_future: IntArray, step: int, ahead: int
+        self, tail: Panel, values: FeatureValues, first_future: IntArray, step: int, ahead: int
     ) -> DesignBlock:
         """Rows for every series, `step` periods after the tail's end, `ahead` after the cutoff."""
         n = tail.n_series
         index = np.arange(n, dtype=np.int32)
         last = tail.offsets[1:] - 1
         steps = np.full(n, step, dtype=np.int64)
-        X = _gather(
+        X = gather(
             tail, values, self.plan, index, last, last + step, steps, first_future + ahead - 1
         )
         return DesignBlock(

@@ -9,11 +9,13 @@ import numpy as np
 import polars as pl
 
 from engine.contracts import Design
+from engine.design import SharedDesign
 from engine.errors import DataError
 from engine_ridge.fitted import FittedRidge
 from engine_ridge.interactions import matching, products_of
 from engine_ridge.params import RidgeParams
 from engine_ridge.partial import solve_partial
+from engine_ridge.shared import shared_statistics
 from engine_ridge.solve import solve
 from engine_ridge.statistics import (
     FEATURES,
@@ -40,6 +42,21 @@ class Ridge:
             design.features, self.statistics(design), design.series["unique_id"], design.quantiles
         )
 
+    def fit_all(self, shared: SharedDesign) -> list[FittedRidge]:
+        """Fit all buckets of steps; one pass over the shards if all series share coefficients."""
+        if self.params.scope != "global" or self.params.weight is not None:
+            return [self.fit(design) for design in shared.designs]
+        design = shared.designs[0]
+        self._check_size(design)
+        products = products_of(design.features, self.params.interactions)
+        fitted = []
+        for statistics in shared_statistics(shared, products, self.params.decay):
+            if statistics is None:
+                raise _no_rows(design)
+            ids = design.series["unique_id"]
+            fitted.append(self.solve(design.features, statistics, ids, design.quantiles))
+        return fitted
+
     def statistics(self, design: Design) -> Statistics:
         """Sufficient statistics of all rows of a design, in one pass over its blocks.
 
@@ -49,10 +66,7 @@ class Ridge:
         self._check_size(design)
         statistics = merge_all(self._of_blocks(design))
         if statistics is None:
-            raise DataError(
-                f"ridge: the training design of {design.series.height} series has no rows",
-                hint="give more history than the longest lag, or use fewer lags",
-            )
+            raise _no_rows(design)
         return statistics
 
     def solve(
@@ -134,3 +148,10 @@ class Ridge:
                 f"needs about {needed / 2**30:.1f} GiB, more than {_LOCAL_BYTES >> 30} GiB",
                 hint="use scope: global, fewer features or fewer series",
             )
+
+
+def _no_rows(design: Design) -> DataError:
+    return DataError(
+        f"ridge: the training design of {design.series.height} series has no rows",
+        hint="give more history than the longest lag, or use fewer lags",
+    )

@@ -1,0 +1,264 @@
+"""Training rows of all buckets of steps, shard by shard, from one evaluation of the features.
+
+A design row for cutoff t and target u = t + a is `history[t] + aligned[u] + known[u] + static`. In a
+bucket of steps k1..k2 every target is used once: cutoffs lie k2 - k1 + 1 periods apart, counted back
+from the panel's end, so that the buckets tile time and the newest targets are always used.
+
+So known values of a target are the same in every bucket, and history values are the same for a run
+of targets: a model that only sums products (`SharedModel`) reads the shards as they are, once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.contracts import Design, DesignBlock, Feature, FittedDesignModel, Training
+from engine.data.panel import IntArray, Panel
+from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static
+
+SHARD_ROWS = 1_000_000
+CACHE_BYTES = 3_000_000_000
+
+Ahead = tuple[int, int]
+"""First and last period ahead of a bucket of steps, the gap included."""
+
+
+def bucket_ranges(buckets: Sequence[int], gap: int) -> list[Ahead]:
+    """Periods ahead of each bucket, given the last step of each."""
+    starts = [1, *(last + 1 for last in buckets[:-1])]
+    return [(gap + a, gap + b) for a, b in zip(starts, buckets, strict=True)]
+
+
+@dataclass(frozen=True)
+class FeatureValues:
+    """Feature values of a panel's rows, each (features, rows); static (features, n_series)."""
+
+    history: Matrix
+    aligned: Matrix
+    known: Matrix
+    static: Matrix
+
+
+@dataclass(frozen=True)
+class TrainingRows:
+    """Which rows of a shard are targets of a bucket, and how far ahead: int64 (rows,), increasing.
+
+    History features of a row are those of the shard's row `target - ahead`.
+    """
+
+    target: IntArray
+    ahead: IntArray
+
+
+@dataclass(frozen=True)
+class DesignShard:
+    """Whole series with the values of their features.
+
+    offset: number of the first series among all. window: only targets of the last so many periods
+    count.
+    """
+
+    offset: int
+    panel: Panel
+    values: FeatureValues
+    plan: FeaturePlan
+    window: int | None
+
+    @cached_property
+    def index(self) -> npt.NDArray[np.int32]:
+        """Number of the series of each row within the shard: (rows,)."""
+        return self.panel.series_index
+
+    @cached_property
+    def y(self) -> npt.NDArray[np.float64]:
+        """Target of each row, NaN where missing: (rows,)."""
+        return self.panel.y()
+
+    @cached_property
+    def age(self) -> npt.NDArray[np.int32]:
+        """Periods between each row and the newest one: (rows,)."""
+        return (self.panel.end - self.panel.ordinals).astype(np.int32)
+
+    def rows(self, bucket: Ahead) -> TrainingRows:
+        """Every observed target once, with a cutoff within its series before it."""
+        first, last = bucket
+        panel = self.panel
+        ordinal = panel.end - self.age.astype(np.int64)
+        ahead = first + (ordinal - first - panel.end) % (last - first + 1)
+        usable = np.isfinite(self.y) & (ordinal - panel.starts[self.index] >= ahead)
+        if self.window is not None:
+            usable &= self.age < self.window
+        target = np.flatnonzero(usable)
+        return TrainingRows(target, ahead[target])
+
+    def block(self, bucket: Ahead) -> DesignBlock:
+        """The design rows of a bucket."""
+        rows = self.rows(bucket)
+        target, ahead = rows.target, rows.ahead
+        index = self.index[target]
+        X = gather(self.panel, self.values, self.plan, index, target - ahead, target, ahead, target)
+        return DesignBlock(
+            X=X,
+            y=self.y[target],
+            series=(index + self.offset).astype(np.int32),
+            step=ahead.astype(np.int16),
+            age=self.age[target],
+        )
+
+    def aligned(self, number: int, rows: TrainingRows) -> npt.NDArray[np.float32]:
+        """The aligned feature of this number, read for rows of a bucket: float32 (rows,)."""
+        feature = self.plan.of("aligned")[number]
+        index = self.index[rows.target]
+        return _read_aligned(
+            self.panel, self.values.aligned[number], feature, index, rows.target, rows.ahead
+        )
+
+
+@dataclass(frozen=True)
+class SharedDesign:
+    """The designs of all buckets, and the shards that they are all made of.
+
+    features: in the order of the designs' columns. buckets: periods ahead of each design. shards:
+    may be called again and again; every call evaluates the features anew.
+    """
+
+    designs: tuple[Design, ...]
+    buckets: tuple[Ahead, ...]
+    features: tuple[Feature, ...]
+    shards: Callable[[], Iterator[DesignShard]]
+
+
+@runtime_checkable
+class SharedModel(Protocol):
+    """A design model that fits all buckets in one pass over the shards; optional for a model."""
+
+    def fit_all(self, shared: SharedDesign) -> Sequence[FittedDesignModel]:
+        """One fitted model per bucket: those that `fit` of each design would give."""
+        ...
+
+
+def shared_design(
+    train: Training, plan: FeaturePlan, buckets: Sequence[Ahead], window: int | None
+) -> SharedDesign:
+    """The designs of all buckets of a training panel."""
+    source = _Shards(train.panel, plan, window)
+
+    def design(bucket: Ahead) -> Design:
+        def blocks() -> Iterator[DesignBlock]:
+            for shard in source.kept():
+                block = shard.block(bucket)
+                if block.y.size:
+                    yield block
+
+        return Design(
+            features=tuple(plan.names),
+            series=train.panel.series,
+            quantiles=train.quantiles,
+            seed=train.seed,
+            blocks=blocks,
+            report=train.report,
+        )
+
+    designs = tuple(design(bucket) for bucket in buckets)
+    return SharedDesign(designs, tuple(buckets), plan.features, source.streamed)
+
+
+class _Shards:
+    """Shards of a panel with their features: streamed, or kept while they are small enough."""
+
+    def __init__(self, panel: Panel, plan: FeaturePlan, window: int | None) -> None:
+        self._panel, self._plan, self._window = panel, plan, window
+        size = panel.frame.height * max(len(plan.features), 1) * 4
+        self._keep = size <= CACHE_BYTES
+        self._kept: list[DesignShard] | None = None
+
+    def kept(self) -> Iterator[DesignShard]:
+        """All shards; evaluated once for all calls if they fit into memory."""
+        if not self._keep:
+            return self.streamed()
+        if self._kept is None:
+            self._kept = list(self.streamed())
+        return iter(self._kept)
+
+    def streamed(self) -> Iterator[DesignShard]:
+        """All shards, evaluated anew: the next one while its predecessor is worked on."""
+        with ThreadPoolExecutor(max_workers=1) as ahead:
+            following = None
+            for offset, panel in self._pieces():
+                coming = ahead.submit(self._evaluated, offset, panel)
+                if following is not None:
+                    yield following.result()
+                following = coming
+            if following is not None:
+                yield following.result()
+
+    def _pieces(self) -> Iterator[tuple[int, Panel]]:
+        offset = 0
+        for panel in self._panel.shards(SHARD_ROWS):
+            yield offset, panel
+            offset += panel.n_series
+
+    def _evaluated(self, offset: int, panel: Panel) -> DesignShard:
+        values = FeatureValues(
+            history=evaluate(panel.frame, self._plan.of("history")),
+            aligned=evaluate(panel.frame, self._plan.of("aligned")),
+            known=evaluate(
+                panel.frame.select("unique_id", "ds", *panel.roles.future), self._plan.of("known")
+            ),
+            static=evaluate_static(panel.series, self._plan.of("static")),
+        )
+        return DesignShard(offset, panel, values, self._plan, self._window)
+
+
+def gather(
+    panel: Panel,
+    values: FeatureValues,
+    plan: FeaturePlan,
+    index: npt.NDArray[np.integer[Any]],
+    origin: IntArray,
+    target: IntArray,
+    ahead: IntArray,
+    known: IntArray,
+) -> npt.NDArray[np.float32]:
+    """Design rows in the order of the plan, column-major.
+
+    origin, target: rows of `panel` (a target may lie after its series' last row); known: rows of
+    the known values.
+    """
+    X = np.empty((index.size, len(plan.features)), dtype=np.float32, order="F")
+    place = {"history": 0, "aligned": 0, "known": 0, "static": 0}
+    for column, feature in enumerate(plan.features):
+        row = place[feature.availability]
+        place[feature.availability] += 1
+        if feature.availability == "history":
+            X[:, column] = values.history[row][origin]
+        elif feature.availability == "known":
+            X[:, column] = values.known[row][known]
+        elif feature.availability == "static":
+            X[:, column] = values.static[row][index]
+        else:
+            X[:, column] = _read_aligned(panel, values.aligned[row], feature, index, target, ahead)
+    return X
+
+
+def _read_aligned(
+    panel: Panel,
+    values: npt.NDArray[np.float32],
+    feature: Feature,
+    index: npt.NDArray[np.integer[Any]],
+    target: IntArray,
+    ahead: IntArray,
+) -> npt.NDArray[np.float32]:
+    """Values the smallest known multiple of the season before the target, NaN outside the series."""
+    source = target - feature.season * -(-ahead // feature.season)
+    first_row, last_row = panel.offsets[:-1][index], panel.offsets[1:][index] - 1
+    out: npt.NDArray[np.float32] = values[np.clip(source, first_row, last_row)]
+    out[(source < first_row) | (source > last_row)] = np.nan
+    return out
