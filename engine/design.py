@@ -86,17 +86,28 @@ class DesignShard:
         """Periods between each row and the newest one: (rows,)."""
         return (self.panel.end - self.panel.ordinals).astype(np.int32)
 
+    @cached_property
+    def _wanted(self) -> npt.NDArray[np.bool_]:
+        """Rows that are targets, if their series is old enough: (rows,)."""
+        observed = np.isfinite(self.y)
+        return observed if self.window is None else observed & (self.age < self.window)
+
+    def ahead(self, bucket: Ahead) -> npt.NDArray[np.int32]:
+        """Periods between every row as a target and its cutoff: (rows,)."""
+        first, last = bucket
+        ahead: npt.NDArray[np.int32] = first + (-(self.age + first)) % np.int32(last - first + 1)
+        return ahead
+
+    def usable(self, ahead: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+        """Observed targets with a cutoff within their series: (rows,)."""
+        newest = (self.panel.end - self.panel.starts).astype(np.int32)
+        return self._wanted & (self.age <= newest[self.index] - ahead)
+
     def rows(self, bucket: Ahead) -> TrainingRows:
         """Every observed target once, with a cutoff within its series before it."""
-        first, last = bucket
-        panel = self.panel
-        ordinal = panel.end - self.age.astype(np.int64)
-        ahead = first + (ordinal - first - panel.end) % (last - first + 1)
-        usable = np.isfinite(self.y) & (ordinal - panel.starts[self.index] >= ahead)
-        if self.window is not None:
-            usable &= self.age < self.window
-        target = np.flatnonzero(usable)
-        return TrainingRows(target, ahead[target])
+        ahead = self.ahead(bucket)
+        target = np.flatnonzero(self.usable(ahead))
+        return TrainingRows(target, ahead[target].astype(np.int64))
 
     def block(self, bucket: Ahead) -> DesignBlock:
         """The design rows of a bucket."""

@@ -10,15 +10,16 @@ across kinds) are the rest, and cost what a row costs. All of it is exact: the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.contracts import Feature
-from engine.design import DesignShard, SharedDesign, TrainingRows
+from engine.design import Ahead, DesignShard, SharedDesign, TrainingRows
 from engine_ridge.interactions import Products
 from engine_ridge.statistics import (
     FEATURES,
@@ -42,7 +43,9 @@ _KINDS: dict[str, Kind] = {
     "aligned": "moving",
 }
 
-_CHUNK_ROWS = 8_192
+_ORDER: tuple[Kind, ...] = ("common", "held", "moving")
+
+_CHUNK_ROWS = 16_384
 """Rows at a time: their columns stay in a core's cache between the products of all buckets."""
 
 _BASIS_ROWS = 65_536
@@ -75,8 +78,7 @@ def _of_shards(
         if not shard.panel.frame.height:
             continue
         basis = basis or _basis(shard, layout)
-        rows = [shard.rows(bucket) for bucket in shared.buckets]
-        sums = _Sums(shard, layout, basis, rows, half_life)
+        sums = _Sums(shard, layout, basis, shared.buckets, half_life)
         made = sums.statistics()
         for bucket, part in zip(shared.buckets, made, strict=True):
             if not np.isfinite(part.gram).all():
@@ -120,33 +122,27 @@ class _Layout:
         number = column - len(self.sources)
         return self.products.left[number], self.products.right[number]
 
-    def values(self, shard: DesignShard, columns: Integers, rows: TrainingRows) -> Singles:
-        """Values of columns for some rows: float32 (columns, rows)."""
-        origin = rows.target - rows.ahead
-        made: dict[int, Singles] = {}
+    def values(
+        self, shard: DesignShard, columns: Iterable[int], rows: TrainingRows
+    ) -> Iterator[Singles]:
+        """Values of columns for some rows, one column after the other: float32 (rows,)."""
+        origin, target = rows.target - rows.ahead, _place(rows.target)
 
+        @cache
         def column(number: int) -> Singles:
-            if number not in made:
-                if number >= len(self.sources):
-                    left, right = self.sides(number)
-                    made[number] = column(left) * column(right)
-                else:
-                    made[number] = base(*self.sources[number])
-            return made[number]
-
-        def base(availability: str, number: int) -> Singles:
+            if number >= len(self.sources):
+                left, right = self.sides(number)
+                return column(left) * column(right)
+            availability, place = self.sources[number]
             if availability == "known":
-                return shard.values.known[number][_place(rows.target)]
+                return shard.values.known[place][target]
             if availability == "history":
-                return shard.values.history[number][origin]
+                return shard.values.history[place][origin]
             if availability == "static":
-                return shard.values.static[number][shard.index[rows.target]]
-            return shard.aligned(number, rows)
+                return shard.values.static[place][shard.index[target]]
+            return shard.aligned(place, rows)
 
-        out = np.empty((columns.size, rows.target.size), dtype=np.float32)
-        for place, number in enumerate(columns):
-            out[place] = column(int(number))
-        return out
+        return map(column, columns)
 
     def missing(self, shard: DesignShard) -> npt.NDArray[np.bool_]:
         """Columns that may be missing in some row: (columns,)."""
@@ -174,10 +170,10 @@ def _basis(shard: DesignShard, layout: _Layout) -> Basis:
     """Means of the first rows, every feature read at the row itself; near the mean is enough."""
     target = np.arange(min(_BASIS_ROWS, shard.panel.frame.height))
     here = TrainingRows(target, np.zeros_like(target))
-    columns = np.arange(len(layout.kinds))
     y = shard.y[target]
     with np.errstate(invalid="ignore", over="ignore"):
-        values = layout.values(shard, columns, here).astype(np.float64)
+        columns = [*layout.values(shard, range(len(layout.kinds)), here)]
+        values = np.stack(columns).astype(np.float64)
     observed = np.isfinite(values)
     total = np.where(observed, values, 0.0).sum(axis=1)
     shift = total / np.maximum(observed.sum(axis=1), 1)
@@ -193,49 +189,47 @@ class _Sums:
         shard: DesignShard,
         layout: _Layout,
         basis: Basis,
-        rows: list[TrainingRows],
+        buckets: tuple[Ahead, ...],
         half_life: float | None,
     ) -> None:
         self._shard, self._layout, self._basis = shard, layout, basis
         self._half_life = half_life
-        height = shard.panel.frame.height
-        self._ahead = np.zeros((len(rows), height), dtype=np.int64)
-        self._usable = np.zeros((len(rows), height), dtype=bool)
-        for bucket, these in enumerate(rows):
-            self._ahead[bucket, these.target] = these.ahead
-            self._usable[bucket, these.target] = True
-        self._columns = {k: layout.of_kind(k) for k in ("common", "held", "moving")}
+        self._ahead = [shard.ahead(bucket) for bucket in buckets]
+        self._usable = [shard.usable(ahead) for ahead in self._ahead]
+        self._everywhere = np.logical_and.reduce(self._usable)
+        self._somewhere = np.logical_or.reduce(self._usable) & ~self._everywhere
+        self._columns = {k: layout.of_kind(k) for k in _ORDER}
         may_miss = layout.missing(shard)
         self._missing = np.flatnonzero(may_miss)
         self._holes = {k: np.flatnonzero(may_miss[c]) for k, c in self._columns.items()}
-        width = FEATURES + len(basis.features) + self._missing.size
-        self._gram = np.zeros((len(rows), width, width))
-        self._squares = np.zeros(len(rows))
-        self._common = np.zeros((self._place("common").size,) * 2)
-        self._common_squares = 0.0
+        # Here the columns stand by kind, so that sums are added to slices.
+        self._order = np.concatenate([self._places(k) for k in _ORDER])
+        ends = np.cumsum([self._places(k).size for k in _ORDER])
+        starts = [0, *ends[:-1]]
+        self._slices = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
+        self._gram = np.zeros((len(buckets), self._order.size, self._order.size))
+        self._squares = np.zeros(len(buckets))
 
     def statistics(self) -> list[Statistics]:
         """Of every bucket: one group, all series."""
         # An infinite value is found in the sums, and reported by name.
         with np.errstate(invalid="ignore", over="ignore"):
-            for start in range(0, self._usable.shape[1], _CHUNK_ROWS):
-                self._add(slice(start, start + _CHUNK_ROWS))
-        place = self._place("common")
+            for rows in _pieces(np.flatnonzero(self._everywhere)):
+                self._add_everywhere(rows)
+            for rows in _pieces(np.flatnonzero(self._somewhere)):
+                self._add_somewhere(rows)
+        one, group = np.zeros(1, dtype=np.int64), (1, self._order.size, self._order.size)
+        common, held, moving = self._slices
         made = []
         for gram, squares in zip(self._gram, self._squares, strict=True):
-            gram[np.ix_(place, place)] += self._common
-            made.append(
-                Statistics(
-                    self._basis,
-                    self._missing,
-                    np.zeros(1, dtype=np.int64),
-                    ((gram + gram.T) / 2)[None],
-                    np.array([squares + self._common_squares]),
-                )
-            )
+            for low, high in ((common, held), (common, moving), (held, moving)):
+                gram[low, high] = gram[high, low].T
+            ordered = np.empty(group)
+            ordered[0][np.ix_(self._order, self._order)] = (gram + gram.T) / 2
+            made.append(Statistics(self._basis, self._missing, one, ordered, np.array([squares])))
         return made
 
-    def _place(self, kind: Kind) -> Integers:
+    def _places(self, kind: Kind) -> Integers:
         """Where the columns of a kind stand among `[1, y, Z, M]`."""
         columns, features = self._columns[kind], len(self._basis.features)
         missing = np.searchsorted(self._missing, columns[self._holes[kind]])
@@ -243,46 +237,42 @@ class _Sums:
         parts = [fixed, FEATURES + columns, FEATURES + features + missing]
         return np.concatenate(parts).astype(np.int64)
 
-    def _add(self, chunk: slice) -> None:
-        """Sum what all buckets share, then what is each one's own."""
-        usable = self._usable[:, chunk]
-        everywhere = chunk.start + np.flatnonzero(usable.all(axis=0))
-        somewhere = chunk.start + np.flatnonzero(usable.any(axis=0) & ~usable.all(axis=0))
-        if everywhere.size:
-            common, weighted = self._common_columns(everywhere)
-            self._common += common @ weighted.T
-            self._common_squares += float(weighted[ONE] @ weighted[ONE])
-            runs = _Runs()
-            for bucket in range(usable.shape[0]):
-                self._add_own(bucket, everywhere, weighted, runs)
-        if somewhere.size:
-            common, weighted = self._common_columns(somewhere)
-            place = np.ix_(self._place("common"), self._place("common"))
-            for bucket in range(usable.shape[0]):
-                mine = np.flatnonzero(self._usable[bucket, somewhere])
-                if mine.size:
-                    own = np.ascontiguousarray(weighted[:, mine])
-                    self._gram[bucket][place] += common[:, mine] @ own.T
-                    self._squares[bucket] += own[ONE] @ own[ONE]
-                    self._add_own(bucket, somewhere[mine], own, _Runs())
+    def _add_everywhere(self, target: Integers) -> None:
+        """Rows that all buckets use: what they share is summed once."""
+        common, weighted = self._common_columns(target)
+        self._gram[:, self._slices[0], self._slices[0]] += common @ weighted.T
+        self._squares += weighted[ONE] @ weighted[ONE]
+        runs = _Runs()
+        for bucket in range(len(self._gram)):
+            self._add_own(bucket, target, weighted, runs)
+
+    def _add_somewhere(self, target: Integers) -> None:
+        """Rows, early in their series, that only buckets of near steps use."""
+        common, weighted = self._common_columns(target)
+        for bucket, usable in enumerate(self._usable):
+            mine = np.flatnonzero(usable[target])
+            if mine.size:
+                own = np.ascontiguousarray(weighted[:, mine])
+                self._gram[bucket][self._slices[0], self._slices[0]] += common[:, mine] @ own.T
+                self._squares[bucket] += own[ONE] @ own[ONE]
+                self._add_own(bucket, target[mine], own, _Runs())
 
     def _add_own(self, bucket: int, target: Integers, weighted: Floats, runs: _Runs) -> None:
         """Products of held and moving columns, with each other and with the common ones."""
-        rows = TrainingRows(target, self._ahead[bucket, target])
+        rows = TrainingRows(target, self._ahead[bucket][target].astype(np.int64))
         gram = self._gram[bucket]
-        common, held, moving = (self._place(k) for k in ("common", "held", "moving"))
+        common, held, moving = self._slices
         first = _firsts(target - rows.ahead)
-        at = TrainingRows(target[first], rows.ahead[first])
-        H = self._filled("held", at)
+        H = self._filled("held", TrainingRows(target[first], rows.ahead[first]))
         sums = runs.sums(first, weighted)
-        _add_block(gram, held, held, (H * sums[ONE]) @ H.T)
-        _add_block(gram, held, common, H @ sums.T)
-        if moving.size:
+        gram[held, held] += (H * sums[ONE]) @ H.T
+        gram[held, common] += H @ sums.T
+        if moving.stop > moving.start:
             V = self._filled("moving", rows)
             W = V if self._half_life is None else V * weighted[ONE]
-            gram[np.ix_(moving, moving)] += V @ W.T
-            _add_block(gram, moving, common, V @ weighted.T)
-            _add_block(gram, held, moving, H @ np.add.reduceat(W, first, axis=1).T)
+            gram[moving, moving] += V @ W.T
+            gram[moving, common] += V @ weighted.T
+            gram[moving, held] += np.add.reduceat(W, first, axis=1) @ H.T
 
     def _common_columns(self, target: Integers) -> tuple[Floats, Floats]:
         """The common columns of some rows, and the same times the rows' weights."""
@@ -299,15 +289,17 @@ class _Sums:
 
         float64 (first + columns + flags, rows); the first rows are the caller's to fill.
         """
-        columns, holes = self._columns[kind], self._holes[kind]
-        values = self._layout.values(self._shard, columns, rows)
-        out = np.empty((first + columns.size + holes.size, rows.target.size))
-        middle = out[first : first + columns.size]
-        np.subtract(values, self._basis.shift[columns, None], out=middle)
-        for number, hole in enumerate(holes):
-            flag = out[first + columns.size + number]
-            flag[:] = np.isnan(values[hole])
-            np.copyto(middle[hole], 0.0, where=flag > 0)
+        columns, holes = self._columns[kind], set(self._holes[kind].tolist())
+        out = np.empty((first + columns.size + len(holes), rows.target.size))
+        flag = first + columns.size
+        values = self._layout.values(self._shard, columns.tolist(), rows)
+        for number, column in enumerate(values):
+            row = out[first + number]
+            np.subtract(column, self._basis.shift[columns[number]], out=row)
+            if number in holes:
+                out[flag] = missing = np.isnan(column)
+                np.copyto(row, 0.0, where=missing)
+                flag += 1
         return out
 
 
@@ -332,8 +324,5 @@ def _firsts(origin: Integers) -> Integers:
     return np.concatenate([[0], np.flatnonzero(np.diff(origin)) + 1]).astype(np.int64)
 
 
-def _add_block(gram: Floats, rows: Integers, columns: Integers, block: Floats) -> None:
-    """Add a block of products and, off the diagonal, its mirror image."""
-    gram[np.ix_(rows, columns)] += block
-    if rows is not columns:
-        gram[np.ix_(columns, rows)] += block.T
+def _pieces(rows: Integers) -> Iterator[Integers]:
+    return (rows[start : start + _CHUNK_ROWS] for start in range(0, rows.size, _CHUNK_ROWS))
