@@ -220,12 +220,36 @@ class _Shards:
         values = FeatureValues(
             history=evaluate(panel.frame, self._plan.of("history")),
             aligned=evaluate(panel.frame, self._plan.of("aligned")),
-            known=evaluate(
-                panel.frame.select("unique_id", "ds", *panel.roles.future), self._plan.of("known")
-            ),
+            known=evaluate_known(panel, self._plan.of("known")),
             static=evaluate_static(panel.series, self._plan.of("static")),
         )
         return DesignShard(offset, panel, values, self._plan, self._window)
+
+
+def evaluate_known(panel: Panel, features: Sequence[Feature]) -> Matrix:
+    """Values of known features for every row of a panel, from frames without `y`.
+
+    All series end together: a feature of the date alone that reads no row before its own is the same
+    in all of them, and is evaluated on the longest one only.
+    """
+    frame = panel.frame.select("unique_id", "ds", *panel.roles.future)
+    of_date = [f.lookback == 0 and set(f.expr.meta.root_names()) == {"ds"} for f in features]
+    if not any(of_date) or panel.n_series < 2:
+        return evaluate(frame, features)
+    lengths = panel.lengths
+    longest = int(lengths.argmax())
+    dates = frame.slice(int(panel.offsets[longest]), int(lengths[longest]))
+    once = evaluate(dates, [f for f, alone in zip(features, of_date, strict=True) if alone])
+    rest = evaluate(frame, [f for f, alone in zip(features, of_date, strict=True) if not alone])
+    from_end = np.arange(frame.height) - np.repeat(panel.offsets[1:], lengths)
+    out = np.empty((len(features), frame.height), dtype=np.float32)
+    place = {True: 0, False: 0}
+    for number, alone in enumerate(of_date):
+        row = place[alone]
+        place[alone] += 1
+        # Counted from the end, so that negative places are those of the longest series.
+        out[number] = once[row][from_end] if alone else rest[row]
+    return out
 
 
 def gather(

@@ -12,9 +12,9 @@ import engine.design
 from engine.contracts import Feature, Training
 from engine.data.build import Missing
 from engine.data.panel import Panel
-from engine.design import SharedDesign, SharedModel, bucket_ranges, shared_design
+from engine.design import SharedDesign, SharedModel, bucket_ranges, evaluate_known, shared_design
 from engine.errors import DataError
-from engine.features import FeaturePlan
+from engine.features import FeaturePlan, evaluate
 from engine_ridge import shared as shared_module
 from engine_ridge.interactions import products_of
 from engine_ridge.model import Ridge
@@ -113,14 +113,30 @@ def test_cutting_into_shards_does_not_change_the_coefficients(monkeypatch):
         np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-10)
 
 
-def test_the_features_are_evaluated_once_for_all_buckets(monkeypatch):
+def test_five_buckets_evaluate_the_features_as_often_as_one(monkeypatch):
     calls = []
     evaluate = engine.design.evaluate
     monkeypatch.setattr(
         engine.design, "evaluate", lambda *given: (calls.append(1), evaluate(*given))[1]
     )
+    Ridge(RidgeParams()).fit_all(shared_of([1]))
+    once = len(calls)
     Ridge(RidgeParams()).fit_all(shared_of([1, 2, 3, 4, 5]))
-    assert len(calls) == 3  # history, aligned and known
+    assert len(calls) == 2 * once
+
+
+def test_features_of_the_date_are_the_same_when_evaluated_once_for_all_series():
+    ds = pl.col("ds")
+    features = (
+        Feature("price", pl.col("price"), "known", lookback=0),
+        Feature("weekday", ds.dt.weekday(), "known", lookback=0),
+        Feature("next", ds.shift(-1).dt.day(), "known", lookback=0),
+        Feature("row", ds.cum_count(), "known", lookback=None),
+        Feature("yesterday", ds.shift(1).dt.day(), "known", lookback=1),
+    )
+    whole = uneven()
+    expected = evaluate(whole.frame, features)
+    np.testing.assert_array_equal(evaluate_known(whole, features), expected)
 
 
 def test_a_ridge_offers_to_fit_all_buckets():
