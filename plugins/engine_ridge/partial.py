@@ -125,15 +125,12 @@ def residual_of(
     error = change[:, Y] - change[:, FEATURES:] @ base
     left = statistics.gram @ error * unit
     crosses, squares = left @ change[:, columns], left @ error
-    # Only these columns of the sums count towards those that vary.
-    used = np.flatnonzero(change[:, columns].any(axis=1))
-    narrow = np.ascontiguousarray(change[used[:, None], columns])
+    narrow = np.ascontiguousarray(change[:, columns])
     grams = np.zeros((groups, columns.size, columns.size))
     step = max(_STACK_BYTES // (8 * width * width), 1)
     for start in range(0, groups, step):
         part = slice(start, start + step)
-        gram = statistics.gram[part][:, used[:, None], used]
-        grams[part] = narrow.T @ (gram @ narrow) * unit
+        grams[part] = narrow.T @ (statistics.gram[part] @ narrow) * unit
     rows = statistics.gram[:, ONE, ONE] * unit
     return Residual(grams, crosses, np.maximum(squares, 0.0), rows)
 

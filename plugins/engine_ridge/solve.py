@@ -218,19 +218,14 @@ def decompose(statistics: Statistics, standardization: Standardization) -> Spect
     """Standardize and center each group's sums, then take eigenvalues, a few groups at a time."""
     active = _active(statistics, standardization)
     change = standardization.change[:, np.concatenate([[ONE, Y], FEATURES + active])]
-    # Only these columns of the sums count towards the active ones.
-    used = np.flatnonzero(change.any(axis=1))
-    change = np.ascontiguousarray(change[used])
     groups, columns = statistics.groups.size, active.size
     values, projections, means = (np.zeros((groups, columns)) for _ in range(3))
     vectors = np.zeros((groups, columns, columns))
     y_means, y_squares, weight = (np.zeros(groups) for _ in range(3))
-    step = max(_STACK_BYTES // (8 * used.size**2), 1)
+    step = max(_STACK_BYTES // (8 * change.size), 1)
     for start in range(0, groups, step):
         part = slice(start, start + step)
-        raw = statistics.gram[part]
-        raw = raw if used.size == raw.shape[1] else raw[:, used[:, None], used]
-        gram = change.T @ (raw @ change)
+        gram = change.T @ (statistics.gram[part] @ change)
         weight[part] = gram[:, ONE, ONE]
         means[part] = gram[:, ONE, FEATURES:] / weight[part, None]
         y_means[part] = gram[:, ONE, Y] / weight[part]
