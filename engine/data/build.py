@@ -213,6 +213,10 @@ def _span(
         kept = set(first["series"].to_list())
         names = [u for i, u in enumerate(series["unique_id"]) if i not in kept][:3]
         notes.append(f"{lost} series without any observed y were left out: {', '.join(names)}")
+    starts = first["start"].to_numpy().astype(np.int64)
+    if first.height == series.height:
+        begun = frame["ordinal"].to_numpy() >= starts[frame["series"].to_numpy()]
+        return (frame if begun.all() else frame.filter(begun)), series, starts, end
     renumber = first.with_columns(new=pl.int_range(first.height, dtype=pl.UInt32))
     frame = (
         frame.join(renumber, on="series", how="inner", maintain_order="left")
@@ -220,8 +224,7 @@ def _span(
         .with_columns(series="new")
         .drop("new", "start")
     )
-    series = series[first["series"]]
-    return frame, series, first["start"].to_numpy().astype(np.int64), end
+    return frame, series[first["series"]], starts, end
 
 
 def _known_until(frame: pl.DataFrame, column: str) -> int:

@@ -16,6 +16,7 @@ from engine.design import SharedDesign, SharedModel, bucket_ranges, evaluate_kno
 from engine.errors import DataError
 from engine.features import FeaturePlan, evaluate
 from engine_ridge import shared as shared_module
+from engine_ridge import statistics as statistics_module
 from engine_ridge.interactions import products_of
 from engine_ridge.model import Ridge
 from engine_ridge.params import RidgeParams
@@ -155,3 +156,20 @@ def test_an_infinite_feature_is_named():
     shared = shared_design(train, plan, [(1, 2)], None)
     with pytest.raises(DataError, match="infinite or absent values in 'log'"):
         Ridge(RidgeParams()).fit_all(shared)
+
+
+@pytest.mark.parametrize("scope", ["local", "partial"])
+def test_what_a_series_holds_constant_is_summed_like_any_other_column(scope, monkeypatch):
+    shared = shared_of([1, 7])
+    quick = plain_statistics(shared, scope=scope, interactions=ACROSS, decay=20.0)
+    monkeypatch.setattr(statistics_module, "_held_features", lambda X, edges: np.empty(0, np.int64))
+    every = plain_statistics(shared, scope=scope, interactions=ACROSS, decay=20.0)
+    for one, other in zip(quick, every, strict=True):
+        np.testing.assert_array_equal(one.groups, other.groups)
+        np.testing.assert_allclose(one.gram, other.gram, rtol=1e-10, atol=1e-8)
+
+
+def test_a_static_is_found_to_be_held_and_a_price_is_not():
+    X = np.array([[1, 5, 2], [1, 6, 2], [3, 5, 2], [3, 5, np.nan]], dtype=np.float32)
+    held = statistics_module._held_features(X, np.array([0, 2, 4]))
+    assert held.tolist() == [0]
