@@ -120,10 +120,13 @@ def _someone_to_forecast(panel: Panel, cutoffs: Sequence[int], spec: RunSpec) ->
 def eligible(panel: Panel, cutoff: int, spec: RunSpec) -> Eligible:
     """Series with enough observed history at a cutoff; the others with the reason."""
     rules = spec.data.series
-    observed = np.isfinite(panel.y()) & (panel.ordinals <= cutoff)
-    counts = np.add.reduceat(observed, panel.offsets[:-1]).astype(np.int64)
-    last_seen = np.where(observed, panel.ordinals, -(1 << 60))
-    last_seen = np.maximum.reduceat(last_seen, panel.offsets[:-1])
+    observed = np.flatnonzero(np.isfinite(panel.y()))
+    first_row = panel.offsets[:-1]
+    after = first_row + np.clip(cutoff + 1 - panel.starts, 0, panel.lengths)
+    first, end = np.searchsorted(observed, first_row), np.searchsorted(observed, after)
+    counts = end - first
+    last_row = observed[np.maximum(end - 1, 0)] if observed.size else np.zeros_like(end)
+    last_seen = np.where(counts > 0, panel.starts + last_row - first_row, -(1 << 60))
     begun = panel.starts <= cutoff
     short = begun & (counts < max(rules.min_history, 1))
     stale = np.zeros_like(begun)

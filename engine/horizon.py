@@ -1,13 +1,13 @@
 """Many steps from models of design rows: the `direct` and `recursive` strategies.
 
 `direct` fits one model for each bucket of steps, `recursive` one for a single step, whose forecasts it
-feeds back. What a design row holds is told in `engine.designs`.
+feeds back. `engine.design` makes the rows that models are trained on.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from engine.blocks import complete, rows_of, spread_over
 from engine.components import Capabilities
 from engine.contracts import (
-    Design,
     DesignBlock,
     DesignModel,
     FittedDesignModel,
@@ -26,20 +26,15 @@ from engine.contracts import (
     Training,
 )
 from engine.data.panel import Future, IntArray, Panel
-from engine.designs import (
-    Values,
-    complete,
+from engine.design import (
+    EVERYTHING,
+    FeatureValues,
+    SharedModel,
+    bucket_ranges,
     gather,
-    rows_of,
-    spread_over,
-    training_block,
+    shared_design,
 )
 from engine.features import FeaturePlan, evaluate, evaluate_static, known_rows
-
-SHARD_ROWS = 1_000_000
-CACHE_BYTES = 3_000_000_000
-EVERYTHING = Capabilities(input="design", static_covariates=True, missing_values=True)
-"""What a model is taken to accept if nobody says what it declares."""
 
 
 def default_buckets(horizon: int) -> list[int]:
@@ -68,75 +63,21 @@ class TabularModel:
 
     def fit(self, train: Training) -> FittedTabular:
         """Fit one model per bucket (direct) or one for a single step (recursive)."""
-        ranges = [(1, 1)] if self.buckets is None else _ranges(self.buckets, train.gap)
-        shards = _ShardValues(train.panel, self.plan, self.shard_rows)
-        fitted = []
-        for number, (first, last) in enumerate(ranges):
-            train.report("bucket", {"bucket": number + 1, "of": len(ranges)})
-            design = self._design(train, shards, first, last)
-            fitted.append(self.model.fit(design))
+        ranges = [(1, 1)] if self.buckets is None else bucket_ranges(self.buckets, train.gap)
+        plan, window, able = self.plan, self.window, self.able
+        shared = shared_design(train, plan, ranges, window, self.shard_rows, able)
+        fitted: list[FittedDesignModel] = []
+        if isinstance(self.model, SharedModel) and able.missing_values:
+            fitted += self.model.fit_all(shared)
+        else:
+            for number, design in enumerate(shared.designs):
+                train.report("bucket", {"bucket": number + 1, "of": len(ranges)})
+                fitted.append(self.model.fit(design))
         ids = tuple(train.panel.ids)
         recursive, asked = self.buckets is None, train.quantiles
         return FittedTabular(
             fitted, ranges, self.plan, recursive, asked, ids, self.able.missing_values
         )
-
-    def _design(self, train: Training, shards: _ShardValues, first: int, last: int) -> Design:
-        def blocks() -> Iterator[DesignBlock]:
-            for offset, panel, values in shards:
-                block = training_block(panel, values, self.plan, first, last, self.window, offset)
-                if not self.able.missing_values:
-                    block = rows_of(block, complete(block))
-                if block.y.size:
-                    yield block
-
-        statics = () if self.able.static_covariates else train.panel.roles.static
-        return Design(
-            features=tuple(self.plan.names),
-            series=train.panel.series.drop(statics),
-            quantiles=train.quantiles,
-            seed=train.seed,
-            blocks=blocks,
-            report=train.report,
-        )
-
-
-class _ShardValues:
-    """Feature values shard by shard, kept in memory while they are small enough."""
-
-    def __init__(self, panel: Panel, plan: FeaturePlan, shard_rows: int | None) -> None:
-        self._plan, self._panel = plan, panel
-        self._rows = shard_rows or SHARD_ROWS
-        size = panel.frame.height * max(len(plan.features), 1) * 4
-        small = size <= CACHE_BYTES if shard_rows is None else panel.frame.height <= shard_rows
-        self._cache: list[tuple[int, Panel, Values]] | None = (
-            list(self._compute()) if small else None
-        )
-
-    def __iter__(self) -> Iterator[tuple[int, Panel, Values]]:
-        return iter(self._cache) if self._cache is not None else self._compute()
-
-    def _compute(self) -> Iterator[tuple[int, Panel, Values]]:
-        offset = 0
-        for shard in self._panel.shards(self._rows):
-            known = shard.frame.select("unique_id", "ds", *shard.roles.future)
-            yield (
-                offset,
-                shard,
-                Values(
-                    history=evaluate(shard.frame, self._plan.of("history")),
-                    aligned=evaluate(shard.frame, self._plan.of("aligned")),
-                    known=evaluate(known, self._plan.of("known")),
-                    static=evaluate_static(shard.series, self._plan.of("static")),
-                ),
-            )
-            offset += shard.n_series
-
-
-def _ranges(buckets: Sequence[int], gap: int) -> list[tuple[int, int]]:
-    """First and last period ahead of each bucket of steps, the gap included."""
-    starts = [1, *(last + 1 for last in buckets[:-1])]
-    return [(gap + a, gap + b) for a, b in zip(starts, buckets, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -165,7 +106,7 @@ class FittedTabular:
     def _direct(self, history: Panel, future: Future) -> Prediction:
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
         rows, first_future = known_rows(history, future, _lookback(self.plan.of("known"), history))
-        values = Values(
+        values = FeatureValues(
             history=evaluate(tail.frame, self.plan.of("history")),
             aligned=evaluate(tail.frame, self.plan.of("aligned")),
             known=evaluate(rows, self.plan.of("known")),
@@ -215,7 +156,7 @@ class FittedTabular:
         static = evaluate_static(tail.series, self.plan.of("static"))
         y_hat = np.full((history.n_series, future.ahead_max), np.nan)
         for ahead in range(1, future.ahead_max + 1):
-            values = Values(
+            values = FeatureValues(
                 history=evaluate(tail.frame, self.plan.of("history")),
                 aligned=evaluate(tail.frame, self.plan.of("aligned")),
                 known=known,
@@ -227,7 +168,7 @@ class FittedTabular:
         return Prediction(y_hat, failures=failures)
 
     def _future_block(
-        self, tail: Panel, values: Values, first_future: IntArray, step: int, ahead: int
+        self, tail: Panel, values: FeatureValues, first_future: IntArray, step: int, ahead: int
     ) -> DesignBlock:
         """Rows for every series, `step` periods after the tail's end, `ahead` after the cutoff."""
         n = tail.n_series

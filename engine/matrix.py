@@ -22,10 +22,11 @@ from engine.backtest import eligible
 from engine.components import Capabilities, Model
 from engine.contracts import Design, DesignBlock, Prediction, Training
 from engine.data.panel import Future, Panel
+from engine.design import SHARD_ROWS
 from engine.errors import DataError, NotFoundError, UsageError
 from engine.features import FeaturePlan, add_cross_sections, availability_table
 from engine.future import future_of
-from engine.horizon import SHARD_ROWS, TabularModel, default_buckets
+from engine.horizon import TabularModel, default_buckets
 from engine.ingest import open_source, read_panel
 from engine.registry import Registry
 from engine.replace import replaced

@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from engine import horizon
+from engine import design
 from engine.cli.main import invoke
 
 SPEC = """version: 1
@@ -115,13 +115,13 @@ def test_shards_hold_few_rows_and_give_the_same_matrix(
 ):
     whole = matrix()
     heights: list[int] = []
-    plain = horizon.evaluate
+    plain = design.evaluate
 
     def recording(frame: pl.DataFrame, features: Any) -> Any:
         heights.append(frame.height)
         return plain(frame, features)
 
-    monkeypatch.setattr(horizon, "evaluate", recording)
+    monkeypatch.setattr(design, "evaluate", recording)
     pieces = matrix("--set", "run.shard_rows=80")
     assert heights and max(heights) <= 80
     order = [*KEYS, "step", "ds"]

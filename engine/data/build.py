@@ -146,20 +146,21 @@ def _as_category(values: pl.Series) -> pl.Series:
         raise DataError(
             f"column {values.name!r} has type {values.dtype}: a covariate is a number, a flag or text"
         )
-    levels = values.cast(pl.String).unique().drop_nulls().sort()
+    levels = values.unique().cast(pl.String).drop_nulls().unique().sort()
     return values.cast(pl.String).cast(pl.Enum(levels))
 
 
 def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Add `series` (UInt32, in order of the keys) and split keys and statics off into a table."""
     keys = [f"key:{k}" for k in roles.keys]
-    sortable = [
-        pl.col(k).cast(pl.String) if frame[k].dtype in (pl.Categorical, pl.Enum) else pl.col(k)
-        for k in keys
-    ]
-    if any(frame[k].dtype in (pl.Categorical, pl.Enum) for k in keys):
-        frame = frame.with_columns(sortable)
-    series = frame.select(keys).unique().sort(keys)
+    # Rows of one series mostly follow each other: only the first of each such run is looked up.
+    changed = pl.any_horizontal(pl.col(k).ne_missing(pl.col(k).shift()) for k in keys)
+    first = frame.select(changed).to_series().arg_true().to_numpy()
+    lengths = np.diff(first, append=frame.height)
+    heads = frame.select(keys)[first].with_columns(
+        pl.col(k).cast(pl.String) for k in keys if frame[k].dtype in (pl.Categorical, pl.Enum)
+    )
+    series = heads.unique().sort(keys)
     names = pl.concat_str([pl.col(k).cast(pl.String) for k in keys], separator="/")
     series = series.with_columns(
         unique_id=names, series=pl.int_range(series.height, dtype=pl.UInt32)
@@ -170,15 +171,9 @@ def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.
             f"different keys {list(roles.keys)} give the same unique_id {twice!r} when joined by '/'",
             hint="rename key values so that they hold no '/'",
         )
-    if len(keys) == 1 or frame.height < 2:
-        frame = frame.join(
-            series.select(*keys, "series"), on=keys, how="left", maintain_order="left"
-        )
-    else:
-        frame = frame.join(
-            series.select(*keys, "series"), on=keys, how="left", maintain_order="left"
-        )
-    frame = frame.drop(keys)
+    numbers = heads.join(series.select(*keys, "series"), on=keys, how="left", maintain_order="left")
+    number = pl.Series("series", np.repeat(numbers["series"].to_numpy(), lengths))
+    frame = frame.drop(keys).with_columns(number)
     if roles.static:
         checks.constant(frame, roles.static, series["unique_id"])
         statics = frame.group_by("series").agg(pl.col(c).drop_nulls().first() for c in roles.static)
@@ -203,8 +198,10 @@ def _aligned(frame: pl.DataFrame, grid: TimeGrid) -> pl.DataFrame:
 
 
 def _is_sorted(frame: pl.DataFrame) -> bool:
-    key = frame["series"].cast(pl.Int64) * (1 << 32) + frame["ordinal"]
-    return bool(key.is_sorted())
+    series, ordinal = pl.col("series"), pl.col("ordinal")
+    same = (series == series.shift()) & (ordinal >= ordinal.shift())
+    later = (series > series.shift()) | same
+    return bool(frame.select(later.fill_null(True).all()).item())
 
 
 def _span(
@@ -225,6 +222,10 @@ def _span(
         kept = set(first["series"].to_list())
         names = [u for i, u in enumerate(series["unique_id"]) if i not in kept][:3]
         notes.append(f"{lost} series without any observed y were left out: {', '.join(names)}")
+    starts = first["start"].to_numpy().astype(np.int64)
+    if first.height == series.height:
+        begun = frame["ordinal"].to_numpy() >= starts[frame["series"].to_numpy()]
+        return (frame if begun.all() else frame.filter(begun)), series, starts, end
     renumber = first.with_columns(new=pl.int_range(first.height, dtype=pl.UInt32))
     frame = (
         frame.join(renumber, on="series", how="inner", maintain_order="left")
@@ -232,8 +233,7 @@ def _span(
         .with_columns(series="new")
         .drop("new", "start")
     )
-    series = series[first["series"]]
-    return frame, series, first["start"].to_numpy().astype(np.int64), end
+    return frame, series[first["series"]], starts, end
 
 
 def _known_until(frame: pl.DataFrame, column: str) -> int:

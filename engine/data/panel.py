@@ -180,10 +180,22 @@ class Panel:
             and bool((np.diff(firsts) == kept[:-1]).all())
         ):
             frame = self.frame.slice(int(firsts[0]), int(offsets[-1]))
+        elif 2 * offsets[-1] > self.frame.height:
+            # Most rows stay: a mask needs a byte a row where row numbers need sixteen.
+            frame = self.frame.filter(pl.Series(self._mask(np.where(keep, lengths, 0))))
         else:
             rows = np.repeat(firsts - offsets[:-1], kept) + np.arange(offsets[-1])
             frame = self.frame[rows]
         return replace(self, frame=frame, series=series, offsets=offsets, starts=starts, end=end)
+
+    def _mask(self, kept: IntArray) -> npt.NDArray[np.bool_]:
+        """True for the first `kept` rows of each series: (rows,)."""
+        dropped = self.lengths - kept
+        before = np.cumsum(dropped) - dropped
+        rows = np.repeat(self.offsets[:-1] + kept - before, dropped) + np.arange(dropped.sum())
+        mask = np.ones(self.frame.height, dtype=bool)
+        mask[rows] = False
+        return mask
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from engine import mergeable
+from engine.blocks import rows_of
 from engine.contracts import Design, DesignBlock, FittedDesignModel, Prediction
-from engine.designs import rows_of
 from engine.mergeable import MergeableDesignModel, Statistics
 from engine.registry import load_factory
 from engine.testing.base import skip

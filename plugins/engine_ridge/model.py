@@ -9,11 +9,13 @@ import numpy as np
 
 from engine import mergeable
 from engine.contracts import Design
+from engine.design import SharedDesign
 from engine.errors import DataError
 from engine_ridge.fitted import FittedRidge
 from engine_ridge.interactions import matching, products_of
 from engine_ridge.params import RidgeParams
 from engine_ridge.partial import solve_partial
+from engine_ridge.shared import shared_statistics
 from engine_ridge.solve import solve
 from engine_ridge.statistics import (
     FEATURES,
@@ -39,6 +41,20 @@ class Ridge:
         """Fit on the design; DataError without features or rows, or with infinite values."""
         return self.solve(design, self.statistics(design))
 
+    def fit_all(self, shared: SharedDesign) -> list[FittedRidge]:
+        """Fit all buckets of steps; one pass over the shards if all series share coefficients."""
+        if self.params.scope != "global" or self.params.weight is not None:
+            return [self.fit(design) for design in shared.designs]
+        design = shared.designs[0]
+        self._check_size(design)
+        products = products_of(design.features, self.params.interactions)
+        fitted = []
+        for statistics in shared_statistics(shared, products, self.params.decay):
+            if statistics is None:
+                raise _no_rows(design)
+            fitted.append(self._solved(design, statistics))
+        return fitted
+
     def statistics(self, design: Design) -> mergeable.Statistics:
         """Sufficient statistics of all rows of a design, in one pass over its blocks.
 
@@ -48,10 +64,7 @@ class Ridge:
         self._check_size(design)
         statistics = merge_all(self._of_blocks(design))
         if statistics is None:
-            raise DataError(
-                f"ridge: the training design of {design.series.height} series has no rows",
-                hint="give more history than the longest lag, or use fewer lags",
-            )
+            raise _no_rows(design)
         return statistics.plain()
 
     def merge(
@@ -62,6 +75,9 @@ class Ridge:
 
     def solve(self, design: Design, statistics: mergeable.Statistics) -> FittedRidge:
         """Coefficients from the statistics of all rows; the design's rows are not read."""
+        return self._solved(design, Statistics.of(statistics))
+
+    def _solved(self, design: Design, statistics: Statistics) -> FittedRidge:
         features, quantiles = design.features, design.quantiles
         params = self.params
         products = products_of(features, params.interactions)
@@ -71,16 +87,14 @@ class Ridge:
             found = {j for p in params.vary or ("*",) for j in matching(names, p, "vary")}
             varying = np.array(sorted(found), dtype=np.int64)
             solution = solve_partial(
-                Statistics.of(statistics),
+                statistics,
                 params.penalty,
                 params.missing_indicator,
                 varying,
                 intervals,
             )
         else:
-            solution = solve(
-                Statistics.of(statistics), params.penalty, params.missing_indicator, intervals
-            )
+            solution = solve(statistics, params.penalty, params.missing_indicator, intervals)
         whole = params.scope == "global"
         learned = learned_tables(solution, names, whole)
         if params.elasticity:
@@ -138,3 +152,10 @@ class Ridge:
                 f"needs about {needed / 2**30:.1f} GiB, more than {_LOCAL_BYTES >> 30} GiB",
                 hint="use scope: global, fewer features or fewer series",
             )
+
+
+def _no_rows(design: Design) -> DataError:
+    return DataError(
+        f"ridge: the training design of {design.series.height} series has no rows",
+        hint="give more history than the longest lag, or use fewer lags",
+    )

@@ -121,17 +121,16 @@ def residual_of(
     """Normal equations of every series for deviations from the coefficients `base`."""
     groups, width = statistics.gram.shape[:2]
     unit = statistics.pooled().effective_rows[0] / statistics.gram[:, ONE, ONE].sum()
+    change = standardization.change
+    error = change[:, Y] - change[:, FEATURES:] @ base
+    left = statistics.gram @ error * unit
+    crosses, squares = left @ change[:, columns], left @ error
+    narrow = np.ascontiguousarray(change[:, columns])
     grams = np.zeros((groups, columns.size, columns.size))
-    crosses = np.zeros((groups, columns.size))
-    squares = np.zeros(groups)
     step = max(_STACK_BYTES // (8 * width * width), 1)
     for start in range(0, groups, step):
         part = slice(start, start + step)
-        gram = standardization.change.T @ statistics.gram[part] @ standardization.change * unit
-        left = gram[:, :, Y] - gram[:, :, FEATURES:] @ base
-        grams[part] = gram[:, columns[:, None], columns]
-        crosses[part] = left[:, columns]
-        squares[part] = left[:, Y] - left[:, FEATURES:] @ base
+        grams[part] = narrow.T @ (statistics.gram[part] @ narrow) * unit
     rows = statistics.gram[:, ONE, ONE] * unit
     return Residual(grams, crosses, np.maximum(squares, 0.0), rows)
 

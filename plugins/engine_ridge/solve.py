@@ -49,11 +49,14 @@ class Standardization:
 class Spectrum:
     """Eigendecomposition of every group's centered Gram matrix, with p columns and g groups.
 
-    values: (g, p), 0 for a direction without information. vectors: (g, p, p), in columns.
-    projections: (g, p), vectors' X'Wy. means: (g, p) and y_means: (g,) of the group's standardized
-    columns and target. y_squares: (g,), centered sum of squares. rows: (g,), effective.
+    active: int64 (p,), the columns of the standardization that vary within some group: the others,
+    such as a series' own statics in scope `local`, can have no coefficient. values: (g, p), 0 for
+    a direction without information. vectors: (g, p, p), in columns. projections: (g, p), vectors'
+    X'Wy. means: (g, p) and y_means: (g,) of the group's standardized columns and target.
+    y_squares: (g,), centered sum of squares. rows: (g,), effective.
     """
 
+    active: Integers
     values: Floats
     vectors: Floats
     projections: Floats
@@ -140,12 +143,17 @@ def solve(
     kept = spectrum.values > 0
     denominator = np.where(kept, spectrum.values + penalty, np.inf)
     rotated = spectrum.projections / denominator
-    standardized = np.einsum("gij,gj->gi", spectrum.vectors, rotated)
-    intercepts = spectrum.y_means - (spectrum.means * standardized).sum(axis=1)
+    slopes = np.einsum("gij,gj->gi", spectrum.vectors, rotated, optimize=True)
+    intercepts = spectrum.y_means - (spectrum.means * slopes).sum(axis=1)
+    noise = _noise(spectrum, penalty)
+    columns = standardization.scale.size
+    standardized = _all_columns(slopes, spectrum.active, columns, np.zeros_like(noise))
     coefficients = standardized / standardization.scale
     # Columns are used as Z and M, not centered: their centers go into the intercept.
     intercepts = intercepts - coefficients @ standardization.center
-    noise = _noise(spectrum, penalty)
+    # Without degrees of freedom no error is known, also where a coefficient is 0 for sure.
+    unknown = np.where(np.isnan(noise), np.nan, 0.0)
+    errors = _standard_errors(spectrum, noise, denominator)
     return Solution(
         standardization,
         penalty,
@@ -154,10 +162,17 @@ def solve(
         intercepts + standardization.y_mean,
         coefficients,
         standardized,
-        _standard_errors(spectrum, noise, denominator) / standardization.scale,
+        _all_columns(errors, spectrum.active, columns, unknown) / standardization.scale,
         noise * spectrum.rows / spectrum.weight,
-        _posterior(spectrum, penalty, noise) if covariances else None,
+        _posterior(spectrum, penalty, noise, columns) if covariances else None,
     )
+
+
+def _all_columns(values: Floats, active: Integers, columns: int, fill: Floats) -> Floats:
+    """Values (g, a) of the active columns in their places among all: (g, columns)."""
+    out = np.repeat(fill[:, None], columns, axis=1)
+    out[:, active] = values
+    return out
 
 
 def standardize(statistics: Statistics, missing_indicator: float | None) -> Standardization:
@@ -201,15 +216,16 @@ def standardize(statistics: Statistics, missing_indicator: float | None) -> Stan
 
 def decompose(statistics: Statistics, standardization: Standardization) -> Spectrum:
     """Standardize and center each group's sums, then take eigenvalues, a few groups at a time."""
-    groups, width = statistics.gram.shape[:2]
-    columns = standardization.scale.size
+    active = _active(statistics, standardization)
+    change = standardization.change[:, np.concatenate([[ONE, Y], FEATURES + active])]
+    groups, columns = statistics.groups.size, active.size
     values, projections, means = (np.zeros((groups, columns)) for _ in range(3))
     vectors = np.zeros((groups, columns, columns))
     y_means, y_squares, weight = (np.zeros(groups) for _ in range(3))
-    step = max(_STACK_BYTES // (8 * width * width), 1)
+    step = max(_STACK_BYTES // (8 * change.size), 1)
     for start in range(0, groups, step):
         part = slice(start, start + step)
-        gram = standardization.change.T @ statistics.gram[part] @ standardization.change
+        gram = change.T @ (statistics.gram[part] @ change)
         weight[part] = gram[:, ONE, ONE]
         means[part] = gram[:, ONE, FEATURES:] / weight[part, None]
         y_means[part] = gram[:, ONE, Y] / weight[part]
@@ -226,8 +242,9 @@ def decompose(statistics: Statistics, standardization: Standardization) -> Spect
         vectors[part] = axes * varies[:, :, None]
         floor = RELATIVE_RANK * found.max(axis=1, keepdims=True, initial=0.0)
         values[part] = np.where(found > floor, found, 0.0)
-        projections[part] = np.einsum("gij,gi->gj", vectors[part], cross)
+        projections[part] = np.einsum("gij,gi->gj", vectors[part], cross, optimize=True)
     return Spectrum(
+        active,
         values,
         vectors,
         projections * (values > 0),
@@ -237,6 +254,22 @@ def decompose(statistics: Statistics, standardization: Standardization) -> Spect
         weight,
         statistics.effective_rows,
     )
+
+
+def _active(statistics: Statistics, standardization: Standardization) -> Integers:
+    """Columns that vary within some group, from the diagonals alone: int64 (p,)."""
+    change, gram = standardization.change[:, FEATURES:], statistics.gram
+    means = gram[:, ONE, :] @ change
+    # Every column is made of at most three: the constant, its feature, and where that is missing.
+    size = min(3, change.shape[0])
+    rows = np.argsort(-np.abs(change), axis=0, kind="stable")[:size]
+    parts = np.take_along_axis(change, rows, axis=0)
+    squares = np.zeros_like(means)
+    for i in range(size):
+        for j in range(size):
+            squares += parts[i] * parts[j] * gram[:, rows[i], rows[j]]
+    centered = squares - means**2 / gram[:, ONE, ONE, None]
+    return np.flatnonzero((centered > RELATIVE_RANK * squares).any(axis=0))
 
 
 def cross_validate(spectrum: Spectrum) -> PenaltyPath:
@@ -269,23 +302,24 @@ def _standard_errors(spectrum: Spectrum, noise: Floats, denominator: Floats) -> 
     (Hoerl & Kennard 1970): sampling spread around the shrunken value, rows taken as independent.
     """
     spread = noise[:, None] * spectrum.values / denominator**2
-    variance: Floats = np.einsum("gij,gj->gi", spectrum.vectors**2, spread)
+    variance: Floats = np.einsum("gij,gj->gi", spectrum.vectors**2, spread, optimize=True)
     return np.sqrt(variance)
 
 
-def _posterior(spectrum: Spectrum, penalty: float, noise: Floats) -> Floats:
+def _posterior(spectrum: Spectrum, penalty: float, noise: Floats, columns: int) -> Floats:
     """Covariance of level and standardized coefficients under the prior that ridge implies.
 
     s^2 (X'X + k I)^-1 (Bishop 2006, Pattern Recognition and Machine Learning, 3.3) around a group's
-    own means, written for columns that are centered over all groups: (g, 1 + p, 1 + p).
+    own means, written for columns that are centered over all groups: (g, 1 + p, 1 + p) for all
+    `columns`, of which those that are not active are certain to have no coefficient.
     """
     bottom = spectrum.values + penalty
     spread = np.where(bottom > 0, noise[:, None] / np.where(bottom > 0, bottom, 1.0), 0.0)
     slopes = (spectrum.vectors * spread[:, None, :]) @ spectrum.vectors.swapaxes(1, 2)
-    moved = np.einsum("gij,gj->gi", slopes, spectrum.means)
-    groups, width = spectrum.values.shape
-    out = np.zeros((groups, 1 + width, 1 + width))
-    out[:, 1:, 1:] = slopes
-    out[:, 0, 1:] = out[:, 1:, 0] = -moved
+    moved = np.einsum("gij,gj->gi", slopes, spectrum.means, optimize=True)
+    out = np.zeros((noise.size, 1 + columns, 1 + columns))
+    place = 1 + spectrum.active
+    out[:, place[:, None], place] = slopes
+    out[:, 0, place] = out[:, place, 0] = -moved
     out[:, 0, 0] = noise / spectrum.weight + (moved * spectrum.means).sum(axis=1)
     return out

@@ -125,32 +125,80 @@ def block_statistics(
     firsts = np.flatnonzero(np.diff(block.series)) + 1 if by_series else np.empty(0, np.int64)
     edges = np.concatenate([[0], firsts, [rows]]).astype(np.int64)
     missing = _missing_features(block.X)
-    width = FEATURES + len(basis.features) + missing.size
-    gram = np.zeros((edges.size - 1, width, width))
-    squares = np.zeros(edges.size - 1)
+    held = _held_features(block.X, edges) if by_series else np.empty(0, np.int64)
     weight = _weights(block, basis, half_life, weight_feature)
     weighted = half_life is not None or weight_feature is not None
-    root = np.sqrt(weight)
+    # Infinite values are reported below, by name.
+    with np.errstate(invalid="ignore"):
+        gram = _products(block, basis, missing, held, edges, np.sqrt(weight) if weighted else None)
+        if held.size:
+            gram = _with_held(gram, block.X[edges[:-1]][:, held] - basis.shift[held], held)
+    if not np.isfinite(gram).all():
+        raise _not_finite(block, basis)
+    groups = block.series[edges[:-1]] if by_series else np.zeros(1)
+    squares = np.add.reduceat(weight**2, edges[:-1]) if rows else np.zeros(1)
+    return Statistics(basis, missing, groups.astype(np.int64), gram, squares)
+
+
+def _products(
+    block: DesignBlock,
+    basis: Basis,
+    missing: Integers,
+    held: Integers,
+    edges: Integers,
+    root: Floats | None,
+) -> Floats:
+    """Sums of products of `[1, y, Z, M]` without the held features: (groups, width, width)."""
+    rows = block.y.size
+    moving = np.setdiff1d(np.arange(len(basis.features)), held)
+    # Transposed back and forth, so that the columns stay contiguous.
+    X = block.X if not held.size else block.X.T[moving].T
+    width = FEATURES + moving.size + missing.size
+    gram = np.zeros((edges.size - 1, width, width))
     columns = np.empty((min(rows, _CHUNK_ROWS), width))
+    holes = np.searchsorted(moving, missing)
     for start in range(0, rows, _CHUNK_ROWS):
         stop = min(start + _CHUNK_ROWS, rows)
         chunk = columns[: stop - start]
-        _fill(chunk, block, basis, missing, slice(start, stop))
-        if weighted:
+        chunk[:, ONE] = 1.0
+        np.subtract(block.y[start:stop], basis.y_shift, out=chunk[:, Y])
+        _fill(chunk, X[start:stop], basis.shift[moving], holes)
+        if root is not None:
             chunk *= root[start:stop, None]
         first = int(np.searchsorted(edges, start, side="right")) - 1
         last = int(np.searchsorted(edges, stop, side="left"))
         for group in range(first, last):
-            part = slice(max(edges[group], start), min(edges[group + 1], stop))
-            piece = chunk[part.start - start : part.stop - start]
-            # Infinite values are reported below, by name.
-            with np.errstate(invalid="ignore"):
-                gram[group] += piece.T @ piece
-            squares[group] += weight[part] @ weight[part]
-    if not np.isfinite(gram).all():
-        raise _not_finite(block, basis)
-    groups = block.series[edges[:-1]] if by_series else np.zeros(1)
-    return Statistics(basis, missing, groups.astype(np.int64), gram, squares)
+            piece = chunk[max(edges[group] - start, 0) : edges[group + 1] - start]
+            gram[group] += piece.T @ piece
+    return gram
+
+
+def _held_features(X: npt.NDArray[np.float32], edges: Integers) -> Integers:
+    """Features that are constant within every group of rows, such as a series' statics."""
+    inner = np.ones(max(X.shape[0] - 1, 0), dtype=bool)
+    inner[edges[1:-1] - 1] = False
+    return np.array(
+        [
+            j
+            for j in range(X.shape[1])
+            if not np.isnan(X[edges[:-1], j]).any() and not ((X[1:, j] != X[:-1, j]) & inner).any()
+        ],
+        dtype=np.int64,
+    )
+
+
+def _with_held(gram: Floats, values: Floats, held: Integers) -> Floats:
+    """The sums with held features in their places; `values` (groups, held) are those of a group."""
+    count, width = gram.shape[0], gram.shape[1] + held.size
+    # A constant times a column sums to the constant times the column's sum.
+    spread = np.zeros((gram.shape[1], width))
+    moving = np.setdiff1d(np.arange(width), FEATURES + held)
+    spread[np.arange(moving.size), moving] = 1.0
+    full = np.empty((count, width, width))
+    for group in range(count):
+        spread[ONE, FEATURES + held] = values[group]
+        np.matmul(spread.T, gram[group] @ spread, out=full[group])
+    return full
 
 
 def _weights(
@@ -211,14 +259,12 @@ def merge_all(parts: Iterable[Statistics]) -> Statistics | None:
     return total
 
 
-def _fill(chunk: Floats, block: DesignBlock, basis: Basis, missing: Integers, rows: slice) -> None:
-    """Write `[1, y, Z, M]` of some rows into `chunk`, the scratch space of one block."""
-    n_features = len(basis.features)
-    chunk[:, ONE] = 1.0
-    np.subtract(block.y[rows], basis.y_shift, out=chunk[:, Y])
-    np.subtract(block.X[rows], basis.shift, out=chunk[:, FEATURES : FEATURES + n_features])
+def _fill(chunk: Floats, X: npt.NDArray[np.float32], shift: Floats, missing: Integers) -> None:
+    """Write the columns Z and M of some rows into `chunk`, the scratch space of one block."""
+    n_features = shift.size
+    np.subtract(X, shift, out=chunk[:, FEATURES : FEATURES + n_features])
     if missing.size:
-        holes = np.isnan(block.X[rows][:, missing])
+        holes = np.isnan(X[:, missing])
         chunk[:, FEATURES + n_features :] = holes
         for position, feature in enumerate(missing):
             np.copyto(chunk[:, FEATURES + feature], 0.0, where=holes[:, position])

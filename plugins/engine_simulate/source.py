@@ -33,9 +33,13 @@ class Simulate:
 
     def scan(self) -> pl.LazyFrame:
         """All rows, about 25 bytes each in memory; DataError for a country without holidays."""
+        return pl.concat(self.chunks(), rechunk=False).lazy()
+
+    def chunks(self) -> Iterator[pl.DataFrame]:
+        """The same rows, some whole series at a time, for panels larger than the memory."""
         timeline = Timeline.of(self.params)
-        chunks = (self._rows(timeline, numbers) for numbers in self._chunks(timeline))
-        return pl.concat(chunks, rechunk=False).lazy()
+        for numbers in self._chunks(timeline):
+            yield self._rows(timeline, numbers)
 
     def artifacts(self) -> Mapping[str, pl.DataFrame]:
         """The truth, the known future included.

@@ -1,0 +1,328 @@
+"""Sufficient statistics of all buckets of steps in one pass, without making their design rows.
+
+The columns of a design row are of three kinds. *Common* ones (the constant, the target, what is
+known of the target's date) are the same in every bucket: their products are summed once for all.
+*Held* ones (history at the cutoff, statics) are the same for a run of targets that share a cutoff:
+they are multiplied with the sums of a run's other columns. *Moving* ones (aligned features, products
+across kinds) are the rest, and cost what a row costs. All of it is exact: the same sums as those of
+`block_statistics`, in another order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.contracts import Feature
+from engine.design import Ahead, DesignShard, SharedDesign, TrainingRows
+from engine_ridge.interactions import Products
+from engine_ridge.statistics import (
+    FEATURES,
+    ONE,
+    Basis,
+    Floats,
+    Integers,
+    Statistics,
+    Y,
+    block_statistics,
+    merge_all,
+)
+
+Kind = Literal["common", "held", "moving"]
+Singles = npt.NDArray[np.float32]
+
+_KINDS: dict[str, Kind] = {
+    "known": "common",
+    "history": "held",
+    "static": "held",
+    "aligned": "moving",
+}
+
+_ORDER: tuple[Kind, ...] = ("common", "held", "moving")
+
+_CHUNK_ROWS = 16_384
+"""Rows at a time: their columns stay in a core's cache between the products of all buckets."""
+
+_BASIS_ROWS = 65_536
+
+
+def shared_statistics(
+    shared: SharedDesign, products: Products, half_life: float | None
+) -> list[Statistics | None]:
+    """Statistics of each bucket over all shards; None for a bucket without rows.
+
+    half_life: periods after which a row weighs half; None for equal weights.
+    """
+    parts: list[list[Statistics]] = []
+    for number, part in enumerate(_of_shards(shared, products, half_life), start=1):
+        parts.append(part)
+        rows = sum(int(p[0].gram[0, ONE, ONE]) for p in parts if half_life is None)
+        shared.designs[0].report("block", {"block": number, "rows": rows})
+    return [
+        merge_all(part[bucket] for part in parts if part[bucket].gram[0, ONE, ONE] > 0)
+        for bucket in range(len(shared.buckets))
+    ]
+
+
+def _of_shards(
+    shared: SharedDesign, products: Products, half_life: float | None
+) -> Iterator[list[Statistics]]:
+    layout = _Layout.of(shared.features, products)
+    basis: Basis | None = None
+    for shard in shared.shards():
+        if not shard.panel.frame.height:
+            continue
+        basis = basis or _basis(shard, layout)
+        sums = _Sums(shard, layout, basis, shared.buckets, half_life)
+        made = sums.statistics()
+        for bucket, part in zip(shared.buckets, made, strict=True):
+            if not np.isfinite(part.gram).all():
+                # Raises, and names the columns at fault.
+                block_statistics(shard.block(bucket), basis, half_life, by_series=False)
+        yield made
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the columns of a design come from.
+
+    products: names, and the two sides of every product. sources: availability of each feature and
+    its number among those. kinds: of all columns, features first and products after them.
+    """
+
+    products: Products
+    sources: tuple[tuple[str, int], ...]
+    kinds: tuple[Kind, ...]
+
+    @classmethod
+    def of(cls, features: tuple[Feature, ...], products: Products) -> _Layout:
+        """The layout of a plan's features and the products made of them."""
+        seen: dict[str, int] = {}
+        sources = []
+        for feature in features:
+            number = seen.get(feature.availability, 0)
+            sources.append((feature.availability, number))
+            seen[feature.availability] = number + 1
+        kinds = [_KINDS[availability] for availability, _ in sources]
+        for left, right in zip(products.left, products.right, strict=True):
+            kinds.append(kinds[left] if kinds[left] == kinds[right] else "moving")
+        return cls(products, tuple(sources), tuple(kinds))
+
+    def of_kind(self, kind: Kind) -> Integers:
+        """Numbers of the columns of a kind."""
+        return np.flatnonzero(np.array([k == kind for k in self.kinds], dtype=bool))
+
+    def sides(self, column: int) -> tuple[int, int]:
+        """The features that a product is made of."""
+        number = column - len(self.sources)
+        return self.products.left[number], self.products.right[number]
+
+    def values(
+        self, shard: DesignShard, columns: Iterable[int], rows: TrainingRows
+    ) -> Iterator[Singles]:
+        """Values of columns for some rows, one column after the other: float32 (rows,)."""
+        origin, target = rows.target - rows.ahead, _place(rows.target)
+
+        @cache
+        def column(number: int) -> Singles:
+            if number >= len(self.sources):
+                left, right = self.sides(number)
+                return column(left) * column(right)
+            availability, place = self.sources[number]
+            if availability == "known":
+                return shard.values.known[place][target]
+            if availability == "history":
+                return shard.values.history[place][origin]
+            if availability == "static":
+                return shard.values.static[place][shard.index[target]]
+            return shard.aligned(place, rows)
+
+        return map(column, columns)
+
+    def missing(self, shard: DesignShard) -> npt.NDArray[np.bool_]:
+        """Columns that may be missing in some row: (columns,)."""
+        values = shard.values
+        holes = {
+            "known": [bool(np.isnan(row).any()) for row in values.known],
+            "history": [bool(np.isnan(row).any()) for row in values.history],
+            "static": [bool(np.isnan(row).any()) for row in values.static],
+            # Read before a series' first row they are.
+            "aligned": [True] * len(values.aligned),
+        }
+        found = [holes[availability][number] for availability, number in self.sources]
+        pairs = zip(self.products.left, self.products.right, strict=True)
+        return np.array([*found, *(found[i] or found[j] for i, j in pairs)], dtype=bool)
+
+
+def _place(rows: Integers) -> Integers | slice:
+    """Rows that follow each other as a slice, which is read without a copy."""
+    if rows.size and rows[-1] - rows[0] == rows.size - 1:
+        return slice(int(rows[0]), int(rows[-1]) + 1)
+    return rows
+
+
+def _basis(shard: DesignShard, layout: _Layout) -> Basis:
+    """Means of the first rows, every feature read at the row itself; near the mean is enough."""
+    target = np.arange(min(_BASIS_ROWS, shard.panel.frame.height))
+    here = TrainingRows(target, np.zeros_like(target))
+    y = shard.y[target]
+    with np.errstate(invalid="ignore", over="ignore"):
+        columns = [*layout.values(shard, range(len(layout.kinds)), here)]
+        values = np.stack(columns).astype(np.float64)
+    observed = np.isfinite(values)
+    total = np.where(observed, values, 0.0).sum(axis=1)
+    shift = total / np.maximum(observed.sum(axis=1), 1)
+    finite = y[np.isfinite(y)]
+    return Basis(layout.products.names, shift, float(finite.mean()) if finite.size else 0.0)
+
+
+class _Sums:
+    """The sums of one shard, chunk by chunk, for every bucket."""
+
+    def __init__(
+        self,
+        shard: DesignShard,
+        layout: _Layout,
+        basis: Basis,
+        buckets: tuple[Ahead, ...],
+        half_life: float | None,
+    ) -> None:
+        self._shard, self._layout, self._basis = shard, layout, basis
+        self._half_life = half_life
+        self._ahead = [shard.ahead(bucket) for bucket in buckets]
+        self._usable = [shard.usable(ahead) for ahead in self._ahead]
+        self._everywhere = np.logical_and.reduce(self._usable)
+        self._somewhere = np.logical_or.reduce(self._usable) & ~self._everywhere
+        self._columns = {k: layout.of_kind(k) for k in _ORDER}
+        may_miss = layout.missing(shard)
+        self._missing = np.flatnonzero(may_miss)
+        self._holes = {k: np.flatnonzero(may_miss[c]) for k, c in self._columns.items()}
+        # Here the columns stand by kind, so that sums are added to slices.
+        self._order = np.concatenate([self._places(k) for k in _ORDER])
+        ends = np.cumsum([self._places(k).size for k in _ORDER])
+        starts = [0, *ends[:-1]]
+        self._slices = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
+        self._gram = np.zeros((len(buckets), self._order.size, self._order.size))
+        self._squares = np.zeros(len(buckets))
+
+    def statistics(self) -> list[Statistics]:
+        """Of every bucket: one group, all series."""
+        # An infinite value is found in the sums, and reported by name.
+        with np.errstate(invalid="ignore", over="ignore"):
+            for rows in _pieces(np.flatnonzero(self._everywhere)):
+                self._add_everywhere(rows)
+            for rows in _pieces(np.flatnonzero(self._somewhere)):
+                self._add_somewhere(rows)
+        one, group = np.zeros(1, dtype=np.int64), (1, self._order.size, self._order.size)
+        common, held, moving = self._slices
+        made = []
+        for gram, squares in zip(self._gram, self._squares, strict=True):
+            for low, high in ((common, held), (common, moving), (held, moving)):
+                gram[low, high] = gram[high, low].T
+            ordered = np.empty(group)
+            ordered[0][np.ix_(self._order, self._order)] = (gram + gram.T) / 2
+            made.append(Statistics(self._basis, self._missing, one, ordered, np.array([squares])))
+        return made
+
+    def _places(self, kind: Kind) -> Integers:
+        """Where the columns of a kind stand among `[1, y, Z, M]`."""
+        columns, features = self._columns[kind], len(self._basis.features)
+        missing = np.searchsorted(self._missing, columns[self._holes[kind]])
+        fixed = [ONE, Y] if kind == "common" else []
+        parts = [fixed, FEATURES + columns, FEATURES + features + missing]
+        return np.concatenate(parts).astype(np.int64)
+
+    def _add_everywhere(self, target: Integers) -> None:
+        """Rows that all buckets use: what they share is summed once."""
+        common, weighted = self._common_columns(target)
+        self._gram[:, self._slices[0], self._slices[0]] += common @ weighted.T
+        self._squares += weighted[ONE] @ weighted[ONE]
+        runs = _Runs()
+        for bucket in range(len(self._gram)):
+            self._add_own(bucket, target, weighted, runs)
+
+    def _add_somewhere(self, target: Integers) -> None:
+        """Rows, early in their series, that only buckets of near steps use."""
+        common, weighted = self._common_columns(target)
+        for bucket, usable in enumerate(self._usable):
+            mine = np.flatnonzero(usable[target])
+            if mine.size:
+                own = np.ascontiguousarray(weighted[:, mine])
+                self._gram[bucket][self._slices[0], self._slices[0]] += common[:, mine] @ own.T
+                self._squares[bucket] += own[ONE] @ own[ONE]
+                self._add_own(bucket, target[mine], own, _Runs())
+
+    def _add_own(self, bucket: int, target: Integers, weighted: Floats, runs: _Runs) -> None:
+        """Products of held and moving columns, with each other and with the common ones."""
+        rows = TrainingRows(target, self._ahead[bucket][target].astype(np.int64))
+        gram = self._gram[bucket]
+        common, held, moving = self._slices
+        first = _firsts(target - rows.ahead)
+        H = self._filled("held", TrainingRows(target[first], rows.ahead[first]))
+        sums = runs.sums(first, weighted)
+        gram[held, held] += (H * sums[ONE]) @ H.T
+        gram[held, common] += H @ sums.T
+        if moving.stop > moving.start:
+            V = self._filled("moving", rows)
+            W = V if self._half_life is None else V * weighted[ONE]
+            gram[moving, moving] += V @ W.T
+            gram[moving, common] += V @ weighted.T
+            gram[moving, held] += np.add.reduceat(W, first, axis=1) @ H.T
+
+    def _common_columns(self, target: Integers) -> tuple[Floats, Floats]:
+        """The common columns of some rows, and the same times the rows' weights."""
+        rows = TrainingRows(target, np.zeros_like(target))
+        columns = self._filled("common", rows, first=FEATURES)
+        columns[ONE] = 1.0
+        columns[Y] = self._shard.y[_place(target)] - self._basis.y_shift
+        if self._half_life is None:
+            return columns, columns
+        return columns, columns * np.exp2(self._shard.age[target] / -self._half_life)
+
+    def _filled(self, kind: Kind, rows: TrainingRows, first: int = 0) -> Floats:
+        """Columns minus their shifts, 0 where missing, then the flags of what is missing.
+
+        float64 (first + columns + flags, rows); the first rows are the caller's to fill.
+        """
+        columns, holes = self._columns[kind], set(self._holes[kind].tolist())
+        out = np.empty((first + columns.size + len(holes), rows.target.size))
+        flag = first + columns.size
+        values = self._layout.values(self._shard, columns.tolist(), rows)
+        for number, column in enumerate(values):
+            row = out[first + number]
+            np.subtract(column, self._basis.shift[columns[number]], out=row)
+            if number in holes:
+                out[flag] = missing = np.isnan(column)
+                np.copyto(row, 0.0, where=missing)
+                flag += 1
+        return out
+
+
+class _Runs:
+    """Sums over runs of rows; buckets of one width share theirs."""
+
+    def __init__(self) -> None:
+        self._first: Integers | None = None
+        self._sums: Floats | None = None
+
+    def sums(self, first: Integers, columns: Floats) -> Floats:
+        """Sums of the same columns over runs that begin at `first`: (columns, runs)."""
+        if first.size == columns.shape[1]:
+            return columns
+        if self._sums is None or not np.array_equal(first, self._first):
+            self._first, self._sums = first, np.add.reduceat(columns, first, axis=1)
+        return self._sums
+
+
+def _firsts(origin: Integers) -> Integers:
+    """Where runs of equal values begin."""
+    return np.concatenate([[0], np.flatnonzero(np.diff(origin)) + 1]).astype(np.int64)
+
+
+def _pieces(rows: Integers) -> Iterator[Integers]:
+    return (rows[start : start + _CHUNK_ROWS] for start in range(0, rows.size, _CHUNK_ROWS))
