@@ -3,11 +3,13 @@
     python benchmarks/lstm.py kernel --peer-python PEERS/bin/python
     python benchmarks/lstm.py library --peer-python PEERS/bin/python
     python benchmarks/lstm.py accuracy --peer-python PEERS/bin/python --data-folder DATA
+    python benchmarks/lstm.py inference --series 30490
 
 kernel: seconds of a training step of 2 x 100 units over 60 steps. library: forecast origins trained
 per second on 500 series x 1,826 days, start-up and compilation included. accuracy: seconds until the
 WAPE is reached that neuralforecast reaches at its best, on weekly data; each number of training steps
-is a fit of its own. Competitors run in turns, each in a fresh process; tables show medians.
+is a fit of its own. inference: seconds to forecast all series, once compiled. Competitors run in
+turns, each in a fresh process; tables show medians.
 """
 
 from __future__ import annotations
@@ -81,6 +83,14 @@ def accuracy(arguments: argparse.Namespace) -> None:
         _tell(name, curves)
 
 
+def inference(arguments: argparse.Namespace) -> None:
+    """Seconds of forecasts of many series; the engine only."""
+    file = sales_file(arguments.data, arguments.series, 120)
+    workers = pair(arguments, "inference", "--file", str(file), "--horizon", "28")[:1]
+    made = in_turns(workers, arguments.repeat, arguments.threads)
+    show(f"28 days of {arguments.series} series", made, ["seconds"])
+
+
 def _tell(name: str, curves: Mapping[str, Sequence[tuple[int, float, float]]]) -> None:
     print(f"\n### {name}: seconds of fitting and WAPE\n")
     print("| who | epochs or steps | seconds | WAPE |\n|---|---|---|---|")
@@ -127,7 +137,7 @@ def _weekly(arguments: argparse.Namespace, name: str) -> Path:
 def main() -> None:
     """Parse the arguments and measure one thing."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=("kernel", "library", "accuracy"))
+    parser.add_argument("what", choices=("kernel", "library", "accuracy", "inference"))
     parser.add_argument("--peer-python", help="interpreter of the environment with the peers")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
@@ -138,7 +148,13 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.what == "accuracy" and arguments.data_folder is None:
         parser.error("accuracy needs --data-folder")
-    {"kernel": kernel, "library": library, "accuracy": accuracy}[arguments.what](arguments)
+    measurements = {
+        "kernel": kernel,
+        "library": library,
+        "accuracy": accuracy,
+        "inference": inference,
+    }
+    measurements[arguments.what](arguments)
 
 
 if __name__ == "__main__":

@@ -125,6 +125,20 @@ def accuracy(arguments: argparse.Namespace) -> None:
     tell(seconds=seconds, wape=error / total)
 
 
+def inference(arguments: argparse.Namespace) -> None:
+    """Seconds to forecast every series after compilation, from a panel in memory."""
+    frame = pl.read_parquet(arguments.file)
+    panel = _panel(frame, "1d", ("price",))
+    history = panel.until(panel.end - arguments.horizon)
+    future = future_of(panel, history.end, 0, arguments.horizon)
+    params = LstmParams(context=arguments.context, epochs=1, batches_per_epoch=2, validation=0)
+    fitted = Lstm(params).fit(_training(history, arguments.horizon, 0))
+    fitted.predict(history, future)
+    began = time.perf_counter()
+    fitted.predict(history, future)
+    tell(seconds=time.perf_counter() - began, series=history.n_series)
+
+
 def _numbers(panel: Panel, history: Panel) -> list[int]:
     """Numbers in the panel of the series of a history."""
     place = {name: number for number, name in enumerate(panel.ids)}
@@ -153,7 +167,7 @@ def _training(panel: Panel, horizon: int, gap: int) -> Training:
 def main() -> None:
     """Parse the arguments of a worker and run it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", choices=("kernel", "library", "accuracy"))
+    parser.add_argument("what", choices=("kernel", "library", "accuracy", "inference"))
     parser.add_argument("--file", type=Path)
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--channels", type=int, default=16)
@@ -163,7 +177,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--log1p", action="store_true")
     arguments = parser.parse_args()
-    {"kernel": kernel, "library": library, "accuracy": accuracy}[arguments.what](arguments)
+    workers = {
+        "kernel": kernel,
+        "library": library,
+        "accuracy": accuracy,
+        "inference": inference,
+    }
+    workers[arguments.what](arguments)
 
 
 if __name__ == "__main__":
