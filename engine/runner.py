@@ -312,10 +312,12 @@ def check_factories(loaded: LoadedSpec, registry: Registry) -> None:
 
 
 def capabilities(spec: RunSpec, registry: Registry) -> dict[str, Capabilities]:
-    """What each model of the spec can do."""
+    """What each model of the spec can do; one of sums needs all series and has no quantiles."""
     able = {}
     for name, use in spec.models.items():
         component = registry.find("model", use.use).component
         assert isinstance(component, Model)
         able[name] = component.capabilities
+        if use.aggregate is not None:
+            able[name] = replace(able[name], scope="global", quantiles=False)
     return able
