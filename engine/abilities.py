@@ -32,6 +32,9 @@ def capabilities_of(component: Model, use: ModelUse) -> Capabilities:
     calibrates it.
     """
     able = component.capabilities
+    if use.aggregate is not None:
+        # Sums are made over all series, and their quantiles say nothing of the parts.
+        return replace(able, scope="global", quantiles=False)
     if able.input == "design" and use.strategy == "recursive":
         return replace(able, quantiles=False)
     return able

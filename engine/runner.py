@@ -328,7 +328,7 @@ def check_factories(loaded: LoadedSpec, registry: Registry) -> None:
 
 
 def capabilities(spec: RunSpec, registry: Registry) -> dict[str, Capabilities]:
-    """What each model of the spec can do."""
+    """What each model of the spec can do; one of sums needs all series and has no quantiles."""
     able = {}
     for name, use in spec.models.items():
         component = registry.find("model", use.use).component

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from engine.abilities import capabilities_of, columns_taken, plan_for, without_holes
+from engine.aggregate import Aggregated, aggregated
 from engine.backtest import Task, eligible
 from engine.contracts import Prediction, Report, Training
 from engine.data.forecast import forecast_frame, ordered_quantiles, quantile_column
@@ -85,6 +86,7 @@ def _fit_and_predict(
     """Forecasts of each cutoff as they are made, so that a later error does not lose them."""
     spec, use = work.spec, work.spec.models[task.model]
     model = _Wrapped(work, task, use)
+    quantiles = () if use.aggregate else tuple(spec.quantiles)
     train_panel, train_future = model.inputs(task.fit_cutoff)
     if train_panel.n_series == 0:
         lost = model.left_out(task.fit_cutoff).items()
@@ -95,7 +97,7 @@ def _fit_and_predict(
             panel=train_panel,
             horizon=spec.horizon,
             gap=spec.gap,
-            quantiles=tuple(spec.quantiles),
+            quantiles=quantiles,
             season=train_panel.grid.freq.season,
             seed=task.seed,
             report=report,
@@ -109,10 +111,9 @@ def _fit_and_predict(
         if history.n_series == 0:
             continue
         prediction = fitted.predict(history, future)
-        prediction = _checked(prediction, history, future, spec, model)
-        ids = history.ids
+        prediction = _checked(prediction, history, future, quantiles, model)
+        prediction, ids, future = model.inverted(prediction, cutoff)
         failures += [[cutoff, ids[i], why] for i, why in sorted(prediction.failures.items())]
-        prediction = model.inverted(prediction, cutoff)
         frame = forecast_frame(future, prediction, spec.quantiles, task.model, cutoff)
         yield cutoff, _clipped(ordered_quantiles(frame), spec)
     if task.save:
@@ -129,6 +130,7 @@ class _Wrapped:
         self._design = self.able.input == "design"
         self._plan = plan_for(self.able, use, work.plan, declared_roles(work.spec))
         self._raw: dict[int, tuple[Panel, Future, dict[str, str]]] = {}
+        self._sums: dict[int, Aggregated] = {}
 
     def build(self) -> Any:
         """The model, ready to fit; models of design rows get a horizon strategy."""
@@ -146,7 +148,7 @@ class _Wrapped:
 
     def inputs(self, cutoff: int) -> tuple[Panel, Future]:
         """History up to a cutoff and its known future, transformed, with features added."""
-        history, future, _ = self._cut(cutoff)
+        history, future = self._seen(cutoff)
         transform = target_transform(history, self._use.target, self._use.scale, self._task.model)
         history = transform.apply(history)
         if self._design:
@@ -180,16 +182,30 @@ class _Wrapped:
             self._raw = {cutoff: (*whole, {}) if bare else without_holes(*whole, self._use.window)}
         return self._raw[cutoff]
 
-    def inverted(self, prediction: Prediction, cutoff: int) -> Prediction:
-        """Back to the units of y."""
-        history, _, _ = self._cut(cutoff)
+    def _seen(self, cutoff: int) -> tuple[Panel, Future]:
+        """What the model works on: the series, or sums of them."""
+        history, future, _ = self._cut(cutoff)
+        use = self._use.aggregate
+        if use is None or not history.n_series:
+            return history, future
+        if cutoff not in self._sums:
+            self._sums = {cutoff: aggregated(history, future, use.by, use.share)}
+        return self._sums[cutoff].history, self._sums[cutoff].future
+
+    def inverted(self, prediction: Prediction, cutoff: int) -> tuple[Prediction, list[str], Future]:
+        """Back to the units of y and to the series, with their names and future rows."""
+        history, future = self._seen(cutoff)
         transform = target_transform(history, self._use.target, self._use.scale, self._task.model)
         quantiles = prediction.quantiles
-        return replace(
+        prediction = replace(
             prediction,
             y_hat=transform.invert(prediction.y_hat),
             quantiles=None if quantiles is None else transform.invert(quantiles),
         )
+        if self._use.aggregate is not None:
+            history, future, _ = self._cut(cutoff)
+            prediction = self._sums[cutoff].shared_out(prediction)
+        return prediction, history.ids, future
 
 
 def cut(
@@ -209,7 +225,11 @@ def history_of(panel: Panel, spec: RunSpec, cutoff: int) -> Panel:
 
 
 def _checked(
-    prediction: Prediction, history: Panel, future: Future, spec: RunSpec, model: _Wrapped
+    prediction: Prediction,
+    history: Panel,
+    future: Future,
+    levels: tuple[float, ...],
+    model: _Wrapped,
 ) -> Prediction:
     """Shapes and finiteness; a series with a non-finite forecast counts as failed."""
     name, shape = model.component.name, (history.n_series, future.ahead_max)
@@ -220,14 +240,14 @@ def _checked(
             f"model {name!r} returned y_hat of shape {prediction.y_hat.shape}, not {shape}"
         )
     quantiles = prediction.quantiles
-    if quantiles is not None and quantiles.shape != (*shape, len(spec.quantiles)):
+    if quantiles is not None and quantiles.shape != (*shape, len(levels)):
         raise PluginError(
             f"model {name!r} returned quantiles of shape {quantiles.shape}, "
-            f"not {(*shape, len(spec.quantiles))}"
+            f"not {(*shape, len(levels))}"
         )
     if (
         model.able.quantiles
-        and spec.quantiles
+        and levels
         and quantiles is None
         and len(prediction.failures) < history.n_series
     ):

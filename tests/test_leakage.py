@@ -38,6 +38,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "direct": {**RIDGE, "buckets": [2, 5]},
     "recursive": {**RIDGE, "strategy": "recursive"},
     "snaive": {"use": "seasonal_naive", "season": 7, "target": "log1p", "scale": "mean"},
+    "sums": {**RIDGE, "buckets": [2, 5], "aggregate": {"by": ["kind"]}},
 }
 ARIMA = {"use": "arima", "order": [1, 0, 0], "season": 1}
 

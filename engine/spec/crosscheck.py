@@ -131,6 +131,10 @@ def _model(spec: RunSpec, document: Document, name: str, model: ModelUse) -> Ite
         message = f"buckets must increase and end in the horizon, {spec.horizon}"
         yield problem_at(document, ("models", name, "buckets"), message)
     covariates = spec.data.covariates
+    groups = [*spec.data.columns.keys, *covariates.static]
+    for i, column in enumerate(model.aggregate.by if model.aggregate else ()):
+        at: Path = ("models", name, "aggregate", "by", i)
+        yield from unknown_name(document, at, column, groups, "key or static column")
     declared = [*covariates.future, *covariates.past, *covariates.static]
     for i, pattern in enumerate(model.covariates or ()):
         if not fnmatch.filter(declared, pattern):

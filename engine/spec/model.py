@@ -62,6 +62,18 @@ class WriterUse(Use):
     """A writer of results."""
 
 
+class Aggregation(_Section):
+    """Middle-out: the model forecasts sums over groups of series, which are shared out again."""
+
+    by: list[str] = Field(
+        description="key or static columns; series with the same values are summed; [] for all "
+        "of them. Covariates become means over the group"
+    )
+    share: Count = Field(
+        28, description="a series' part of its group's forecast is that of the last so many periods"
+    )
+
+
 class ModelUse(Use):
     """A model: the keys here are the engine's, the same for every model."""
 
@@ -103,6 +115,11 @@ class ModelUse(Use):
     )
     window: Count | None = Field(
         None, description="only the last so many periods before a cutoff are used for fitting"
+    )
+    aggregate: Aggregation | None = Field(
+        None,
+        description="fit on sums over groups of series and share their forecasts out; quantiles "
+        "are then the engine's; default: fit on the series themselves",
     )
 
     @model_validator(mode="after")
