@@ -153,10 +153,15 @@ def not_begun(panel: Panel, cutoff: int) -> list[str]:
 def backtest_tasks(
     panel: Panel, spec: RunSpec, folds: Sequence[Fold], able: dict[str, Capabilities]
 ) -> list[Task]:
-    """Tasks of all models on all folds; calibration folds only for models without own quantiles."""
+    """Tasks of all models on all folds.
+
+    Calibration folds are for models that are judged by earlier residuals: those without quantiles of
+    their own, and those with a bias correction.
+    """
     tasks: list[Task] = []
     for model in spec.models:
-        used = [f for f in folds if f.kind == "backtest" or not able[model].quantiles]
+        earlier = not able[model].quantiles or model in spec.corrections
+        used = [f for f in folds if f.kind == "backtest" or earlier]
         shards = _shards(panel.n_series, able[model])
         if spec.backtest.refit:
             for fold in used:

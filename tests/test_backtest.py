@@ -126,6 +126,13 @@ def test_calibration_folds_are_only_for_models_without_own_quantiles():
     ]
 
 
+def test_a_bias_correction_needs_earlier_residuals_also_beside_own_quantiles():
+    whole = panel()
+    spec = spec_of(models={"m": {"use": "m", "target": "log1p", "correction": "mape"}})
+    tasks = backtest_tasks(whole, spec, make_folds(whole, spec), OWN_QUANTILES)
+    assert sorted(task.kind for task in tasks) == ["backtest", "calibration"]
+
+
 def test_series_without_enough_history_are_skipped_with_the_count():
     frame = rows(periods=60, future=7).filter(
         (pl.col("store") != 2) | (pl.col("ds") >= START + pl.duration(days=50))

@@ -225,7 +225,7 @@ class Backtest(_Section):
         1,
         ge=0,
         description="extra folds before the first, from which the quantiles of models without "
-        "their own are calibrated",
+        "their own are calibrated, and bias corrections learned",
     )
 
     @model_validator(mode="after")
