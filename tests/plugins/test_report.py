@@ -144,7 +144,7 @@ def test_markdown_has_the_verdict_first_and_balanced_folds(folder: Path, capsys)
     text = (folder / "report.md").read_text()
     assert text.startswith("### tiny: Use ridge: its wape over 3 folds is 0.")
     assert text.count("<details>") == text.count("</details>") == 2
-    (head,) = [line for line in text.splitlines() if line.startswith("| model | wape | mae")]
+    head = next(line for line in text.splitlines() if line.startswith("| model | wape | mae"))
     assert text.splitlines()[text.splitlines().index(head) + 1].count("|") == head.count("|")
 
 
