@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -34,7 +34,8 @@ class Task:
     """One fit and the forecasts made from it, as plain data that travels to any process.
 
     cutoffs: the cutoffs forecast from this fit (more than one without refitting). series: first and
-    last (exclusive) number of the series, or None for all.
+    last (exclusive) number of the series, or None for all. save: keep the fitted model. explain:
+    keep what drives it, see `engine.drivers`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Task:
     seed: int
     series: tuple[int, int] | None = None
     save: bool = False
+    explain: bool = False
 
     def plain(self) -> dict[str, Any]:
         """JSON types only."""
@@ -147,8 +149,12 @@ def not_begun(panel: Panel, cutoff: int) -> list[str]:
 def backtest_tasks(
     panel: Panel, spec: RunSpec, folds: Sequence[Fold], able: dict[str, Capabilities]
 ) -> list[Task]:
-    """Tasks of all models on all folds; calibration folds only for models without own quantiles."""
+    """Tasks of all models on all folds; calibration folds only for models without own quantiles.
+
+    Those of the last possible cutoff explain their fit as well.
+    """
     tasks: list[Task] = []
+    last = panel.end - spec.gap - spec.horizon
     for model in spec.models:
         used = [f for f in folds if f.kind == "backtest" or not able[model].quantiles]
         shards = _shards(panel.n_series, able[model])
@@ -158,7 +164,7 @@ def backtest_tasks(
         else:
             cutoffs = [fold.cutoff for fold in used]
             tasks += _tasks(spec, model, "backtest", cutoffs[0], cutoffs, shards)
-    return _global_first(tasks)
+    return _global_first([replace(task, explain=last in task.cutoffs) for task in tasks])
 
 
 def final_tasks(

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from engine import drivers
 from engine.backtest import Task, eligible
 from engine.components import Component, Model
 from engine.contracts import Prediction, Report, Training
@@ -106,6 +107,8 @@ def _fit_and_predict(
         prediction = model.inverted(prediction, cutoff)
         frame = forecast_frame(future, prediction, spec.quantiles, task.model, cutoff)
         yield cutoff, _clipped(ordered_quantiles(frame), spec)
+        if task.explain and cutoff == task.cutoffs[-1]:
+            _explain(work, task, model, (fitted, history, future), report)
     if task.save:
         _save(work.folder, task, fitted)
 
@@ -159,6 +162,21 @@ class _Wrapped:
             self._raw = {cutoff: cut(self._work.panel, self._work.spec, cutoff, self._task.series)}
         return self._raw[cutoff]
 
+    def in_units(self, fitted: Any, cutoff: int) -> drivers.Predict:
+        """Point forecasts in the units of y, also of some of the series of the cutoff."""
+        everyone = {name: i for i, name in enumerate(self._cut(cutoff)[0].ids)}
+
+        def predict(history: Panel, future: Future) -> drivers.Floats:
+            found = fitted.predict(history, future).y_hat
+            rows = [everyone[name] for name in history.ids]
+            whole = np.full((len(everyone), found.shape[1]), np.nan)
+            whole[rows] = found
+            inverted = self.inverted(Prediction(whole), cutoff).y_hat[rows]
+            lowest = self._work.spec.minimum
+            return inverted if lowest is None else np.maximum(inverted, lowest)
+
+        return predict
+
     def inverted(self, prediction: Prediction, cutoff: int) -> Prediction:
         """Back to the units of y."""
         history, _ = self._cut(cutoff)
@@ -183,6 +201,29 @@ def cut(
     if spec.backtest.size is not None:
         history = history.tail(spec.backtest.size)
     return history, future
+
+
+def _explain(
+    work: Workspace,
+    task: Task,
+    model: _Wrapped,
+    forecast_by: tuple[Any, Panel, Future],
+    report: Report,
+) -> None:
+    """Keep what drives a model of the last fold; a failure is an event and costs no forecast."""
+    spec, able = work.spec, work.model_component(task.model).capabilities
+    cutoff = task.cutoffs[-1]
+    fitted, history, future = forecast_by
+    try:
+        tables = dict(fitted.tables())
+        if able.scope == "global":
+            actual = drivers.actual_of(work.panel, history, cutoff, spec.gap, spec.horizon)
+            fold = drivers.Fold(history, future, work.plan.names, actual)
+            predict = model.in_units(fitted, cutoff)
+            tables["importance"] = drivers.importance(fold, predict, task.seed)
+        drivers.keep(work.folder, task, tables)
+    except Exception as error:  # noqa: BLE001 - a model may raise anything; it is recorded
+        report("explain_error", {"task": task.name, "error": first_line(error)})
 
 
 def _checked(
