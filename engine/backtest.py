@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -34,8 +34,9 @@ class Task:
     """One fit and the forecasts made from it, as plain data that travels to any process.
 
     cutoffs: the cutoffs forecast from this fit (more than one without refitting). series: first and
-    last (exclusive) number of the series, or None for all. limit_seconds, fresh: what the executor
-    is asked for, see `engine.executors`.
+    last (exclusive) number of the series, or None for all. save: keep the fitted model. explain:
+    keep what drives it, see `engine.drivers`. limit_seconds, fresh: what the executor is asked for,
+    see `engine.executors`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Task:
     seed: int
     series: tuple[int, int] | None = None
     save: bool = False
+    explain: bool = False
     limit_seconds: float | None = None
     fresh: bool = False
 
@@ -156,9 +158,11 @@ def backtest_tasks(
     """Tasks of all models on all folds.
 
     Calibration folds are for models that are judged by earlier residuals: those without quantiles of
-    their own, and those with a bias correction.
+    their own, and those with a bias correction. Those of the last possible cutoff explain their fit
+    as well.
     """
     tasks: list[Task] = []
+    last = panel.end - spec.gap - spec.horizon
     for model in spec.models:
         earlier = not able[model].quantiles or model in spec.corrections
         used = [f for f in folds if f.kind == "backtest" or earlier]
@@ -169,7 +173,7 @@ def backtest_tasks(
         else:
             cutoffs = [fold.cutoff for fold in used]
             tasks += _tasks(spec, model, "backtest", cutoffs[0], cutoffs, shards)
-    return _global_first(tasks)
+    return _global_first([replace(task, explain=last in task.cutoffs) for task in tasks])
 
 
 def final_tasks(

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import polars as pl
 
-from engine import manifest
+from engine import drivers, manifest
 from engine.components import Writer
 from engine.contracts import DataSource, Results, ResultWriter
 from engine.data.forecast import quantiles_of
@@ -101,12 +101,13 @@ def _with_timestamps(frame: pl.DataFrame, panel: Panel) -> pl.DataFrame:
 
 
 def write_tables(folder: RunFolder, tables: Mapping[str, pl.DataFrame]) -> None:
-    """Write the run's own record and keep the final models beside it."""
+    """Write the run's own record; keep the final models and what drives all models beside it."""
     for name, table in tables.items():
         folder.write_table(name, table)
-    models = folder.work / "models"
-    if models.is_dir():
-        models.rename(folder.path / "models")
+    for name in ("models", drivers.FOLDER):
+        made = folder.work / name
+        if made.is_dir():
+            made.rename(folder.path / name)
 
 
 def run_writers(

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from engine import drivers
 from engine.abilities import capabilities_of, columns_taken, plan_for, without_holes
 from engine.aggregate import Aggregated, aggregated
 from engine.backtest import Task, eligible
@@ -112,10 +113,12 @@ def _fit_and_predict(
             continue
         prediction = fitted.predict(history, future)
         prediction = _checked(prediction, history, future, quantiles, model)
-        prediction, ids, future = model.inverted(prediction, cutoff)
+        prediction, ids, ahead = model.inverted(prediction, cutoff)
         failures += [[cutoff, ids[i], why] for i, why in sorted(prediction.failures.items())]
-        frame = forecast_frame(future, prediction, spec.quantiles, task.model, cutoff)
+        frame = forecast_frame(ahead, prediction, spec.quantiles, task.model, cutoff)
         yield cutoff, _clipped(ordered_quantiles(frame), spec)
+        if task.explain and cutoff == task.cutoffs[-1]:
+            _explain(work, task, model, (fitted, history, future), report)
     if task.save:
         _save(work.folder, task, fitted)
 
@@ -192,6 +195,21 @@ class _Wrapped:
             self._sums = {cutoff: aggregated(history, future, use.by, use.share)}
         return self._sums[cutoff].history, self._sums[cutoff].future
 
+    def in_units(self, fitted: Any, cutoff: int) -> drivers.Predict:
+        """Point forecasts in the units of y, also of some of the series of the cutoff."""
+        everyone = {name: i for i, name in enumerate(self._cut(cutoff)[0].ids)}
+
+        def predict(history: Panel, future: Future) -> drivers.Floats:
+            found = fitted.predict(history, future).y_hat
+            rows = [everyone[name] for name in history.ids]
+            whole = np.full((len(everyone), found.shape[1]), np.nan)
+            whole[rows] = found
+            inverted = self.inverted(Prediction(whole), cutoff)[0].y_hat[rows]
+            lowest = self._work.spec.minimum
+            return inverted if lowest is None else np.maximum(inverted, lowest)
+
+        return predict
+
     def inverted(self, prediction: Prediction, cutoff: int) -> tuple[Prediction, list[str], Future]:
         """Back to the units of y and to the series, with their names and future rows."""
         history, future = self._seen(cutoff)
@@ -222,6 +240,28 @@ def history_of(panel: Panel, spec: RunSpec, cutoff: int) -> Panel:
     """What models are fitted on at a cutoff: all of the past, or the end of a sliding window."""
     history = panel.until(cutoff)
     return history if spec.backtest.size is None else history.tail(spec.backtest.size)
+
+
+def _explain(
+    work: Workspace,
+    task: Task,
+    model: _Wrapped,
+    forecast_by: tuple[Any, Panel, Future],
+    report: Report,
+) -> None:
+    """Keep what drives a model of the last fold; a failure is an event and costs no forecast."""
+    spec, cutoff = work.spec, task.cutoffs[-1]
+    fitted, history, future = forecast_by
+    try:
+        tables = dict(fitted.tables())
+        if model.able.scope == "global" and spec.models[task.model].aggregate is None:
+            actual = drivers.actual_of(work.panel, history, cutoff, spec.gap, spec.horizon)
+            fold = drivers.Fold(history, future, work.plan.names, actual)
+            predict = model.in_units(fitted, cutoff)
+            tables["importance"] = drivers.importance(fold, predict, task.seed)
+        drivers.keep(work.folder, task, tables)
+    except Exception as error:  # noqa: BLE001 - a model may raise anything; it is recorded
+        report("explain_error", {"task": task.name, "error": first_line(error)})
 
 
 def _checked(

@@ -1,4 +1,4 @@
-"""`engine report`: makes a run's report again, from its folder alone."""
+"""`engine report`: makes a run's report again from its folder alone, or compares two runs."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from engine.cli.complete import run_names
 if TYPE_CHECKING:
     from engine.components import Writer
     from engine.registry import Registry
+    from engine.rundir import RunRecord
 
 
 def register(app: typer.Typer) -> None:
@@ -26,25 +27,61 @@ def report(
             help="A run's folder, id, or name (its newest run).", autocompletion=run_names
         ),
     ],
+    other: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[RUN_B]",
+            help="A later run: reports on what changed since RUN.",
+            autocompletion=run_names,
+        ),
+    ] = None,
     form: Annotated[
-        str, typer.Option("--format", help="Format: html, or md for a pull-request comment.")
+        str,
+        typer.Option("--format", help="html, md (for a pull-request comment), pdf or png."),
     ] = "html",
     show: Annotated[bool, typer.Option("--open", help="Open it when it is written.")] = False,
     output: Annotated[Path, typer.Option(help="Folder that holds all runs.")] = Path("runs"),
 ) -> None:
-    """Make the report of a run again, from its folder alone."""
-    from engine.outputs import read_results
-    from engine.registry import Registry, build
+    """Make the report of a run again, from its folder alone; with RUN_B, compare the two."""
+    from engine.registry import Registry
     from engine.rundir import find_run
 
     record = find_run(output, run)
-    results = read_results(record, Path.cwd())
     writer = _writer_of(Registry.discover(), form)
-    options = {**_options_of(record.path, writer.name), "format": form}
-    for path in build(writer, options).write(results):
+    if other is None:
+        paths = _again(record, writer, form)
+    else:
+        paths = _compared(record, find_run(output, other), writer, form)
+    for path in paths:
         typer.echo(str(path))
         if show:
             typer.launch(path.resolve().as_uri())
+
+
+def _again(record: RunRecord, writer: Writer, form: str) -> list[Path]:
+    from engine.outputs import read_results
+    from engine.registry import build
+
+    results = read_results(record, Path.cwd())
+    options = {**_options_of(record.path, writer.name), "format": form}
+    paths: list[Path] = build(writer, options).write(results)
+    return paths
+
+
+def _compared(before: RunRecord, after: RunRecord, writer: Writer, form: str) -> list[Path]:
+    """The report of a later run against an earlier one, by the same comparison as `engine diff`."""
+    from engine.compare.report import ComparisonWriter
+    from engine.compare.runs import compare_runs
+    from engine.errors import PluginError
+    from engine.registry import build
+
+    built = build(writer, {"format": form})
+    if not isinstance(built, ComparisonWriter):
+        raise PluginError(
+            f"writer {writer.name!r} has no report of two runs",
+            hint="see `engine diff RUN_A RUN_B` for the same numbers in the terminal",
+        )
+    return built.compare(compare_runs(before, after), before, after)
 
 
 def _writer_of(registry: Registry, form: str) -> Writer:

@@ -16,7 +16,7 @@ def engine_writers() -> Iterator[Writer]:
         "report",
         "engine_report.writer:ReportWriter",
         ReportParams,
-        summary="which model, where it is good and bad, promotions: one HTML file, or Markdown",
+        summary="which model, where it is good and bad, promotions: one HTML file, or Markdown, PDF, PNG",
         install="pip install 'engine-forecast[report]'",
-        reports=("html", "md"),
+        reports=("html", "md", "pdf", "png"),
     )

@@ -14,6 +14,7 @@ import polars as pl
 import vl_convert
 
 WIDTH, HEIGHT = 400, 170
+MOST_TICKS = 14
 PALETTE = tuple(f"var(--c{i})" for i in range(1, 9))
 """Colors of models, in the order of the spec; style.css gives them for light and dark."""
 INK, FAINT, SHADE = "var(--ink)", "var(--rule)", "var(--shade)"
@@ -83,7 +84,10 @@ def lines(
     frame: pl.DataFrame, x: str, y: str, models: Sequence[str], titles: tuple[str, str]
 ) -> str:
     """One line a model over the numbers of `x`; titles of the x and the y axis."""
-    axis = alt.Axis(grid=False, tickMinStep=1, format="d")
+    places = frame[x].unique().sort().to_list()
+    # Few places get a tick each: Vega would else put ticks between them and name them twice.
+    few = {"values": places} if len(places) <= MOST_TICKS else {"tickMinStep": 1}
+    axis = alt.Axis(grid=False, format="d", **few)
     scale = alt.Scale(zero=False)
     chart = (
         alt.Chart(data(frame))

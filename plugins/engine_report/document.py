@@ -46,7 +46,7 @@ class Column:
 class Table:
     """Rows of texts and numbers; the first cell of a row names it.
 
-    mark: the row whose first cell equals it stands out.
+    mark: the row whose first cell equals it stands out. folded: shown when a reader opens it.
     """
 
     kind: ClassVar[str] = "table"
@@ -55,6 +55,7 @@ class Table:
     rows: Sequence[Sequence[Any]]
     note: str = ""
     mark: str | None = None
+    folded: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Section 5: what drives the forecasts, as far as the kept models tell, and what promotions brought."""
+"""Section 5: what drives the forecasts, as far as the models tell, and what promotions brought."""
 
 from __future__ import annotations
 
@@ -14,23 +14,37 @@ from engine_report.reading import Run
 
 MOST_FEATURES = 20
 MOST_ROWS = 15
+OVERFIT = "Validation that rises while training falls: stop earlier or make the network smaller."
 
 
 def section(run: Run) -> Section:
-    """Promotions, then coefficients, learning curves and orders of the models kept in the run."""
+    """Promotions, then what each model shows of its fit."""
     blocks: list[Block] = uplift.blocks(run)
-    drawn = [*_curves_of_events(run)]
-    tables: list[Table] = []
-    home = run.results.folder / "models"
-    for folder in sorted(home.iterdir()) if home.is_dir() else []:
-        for name, table in model_tables(folder).items():
-            chart = _chart(folder.name, name, table)
-            if chart is not None:
-                drawn.append(chart)
-            elif {"p", "d", "q"} <= set(table.columns):
-                tables.append(_orders(folder.name, table))
-    if drawn:
-        blocks.append(Charts(drawn))
+    pictures: list[Chart] = []
+    tables: list[Block] = []
+    has_curve = False
+    for model in run.models:
+        for name, table in tables_of(run, model).items():
+            columns = set(table.columns)
+            if name == "importance" and {"covariate", "shuffled"} <= columns:
+                pictures.append(_importance(model, table))
+                tables.append(_importance_table(model, table))
+            elif {"epoch", "train_loss"} <= columns:
+                pictures.append(_curve(model, table))
+                has_curve = True
+            elif name == "elasticity" and {"feature", "coefficient"} <= columns:
+                tables.append(_elasticities(model, table))
+            elif {"feature", "standardized"} <= columns:
+                pictures.append(_coefficients(model, table))
+            elif {"feature", "standardized_mean"} <= columns:
+                table = table.rename({"standardized_mean": "standardized"})
+                pictures.append(_coefficients(model, table))
+            elif {"p", "d", "q"} <= columns:
+                tables.append(_orders(model, table))
+    if not has_curve:
+        pictures += _curves_of_events(run)
+    if pictures:
+        blocks.append(Charts(pictures))
     blocks += tables
     if not blocks:
         blocks.append(
@@ -39,19 +53,78 @@ def section(run: Run) -> Section:
     return Section("drivers", "What drives it", blocks)
 
 
+def tables_of(run: Run, model: str) -> dict[str, pl.DataFrame]:
+    """What a model shows of itself: of its final fit, and else of its fit in the last fold."""
+    home = run.results.folder
+    return model_tables(home / "drivers" / model) | model_tables(home / "models" / model)
+
+
 def model_tables(folder: Path) -> dict[str, pl.DataFrame]:
-    """What a kept model shows of itself, by name; local models' shards put together."""
+    """The tables of a kept fit by name; local models' shards put together."""
     found: dict[str, list[pl.DataFrame]] = {}
     for file in [*sorted(folder.glob("*.parquet")), *sorted(folder.glob("shard-*/*.parquet"))]:
         found.setdefault(file.stem, []).append(pl.read_parquet(file))
     return {name: pl.concat(parts, how="vertical_relaxed") for name, parts in found.items()}
 
 
-def _chart(model: str, name: str, table: pl.DataFrame) -> Chart | None:
-    columns = set(table.columns)
-    if {"feature", "standardized"} <= columns:
-        return _coefficients(model, table)
-    return None
+def _importance(model: str, table: pl.DataFrame) -> Chart:
+    top = _increase(table).head(MOST_FEATURES)
+    svg = charts.bars(top.to_dicts(), "covariate", "increase", "WAPE added", interval=True)
+    said = f"How much worse the WAPE of {model} gets if a covariate of the days ahead is wrong"
+    note = "By false values of the days ahead in the last fold; line: lowest to highest of 3 draws."
+    return Chart(f"Permutation importance for {model}", svg, said, note)
+
+
+def _increase(table: pl.DataFrame) -> pl.DataFrame:
+    """`covariate, increase, low, high`: WAPE added, the largest first."""
+    return table.select(
+        "covariate", *(
+            (pl.col(c) - pl.col("wape")).alias(name)
+            for name, c in (("increase", "shuffled"), ("low", "low"), ("high", "high"))
+        )
+    ).sort("increase", "covariate", descending=[True, False])  # fmt: skip
+
+
+def _importance_table(model: str, table: pl.DataFrame) -> Table:
+    rows = [list(row) for row in _increase(table).iter_rows()]
+    columns = [Column("covariate", numeric=False), Column("WAPE added"), Column("low"),
+               Column("high")]  # fmt: skip
+    first = table.row(0, named=True)
+    note = (
+        f"The last fold, {first['series']} series, WAPE {first['wape']:.4f}: what is known of the "
+        "days ahead is replaced by values of other days of the same series, one covariate at a "
+        "time. Near 0: the model does not use it, or another one says the same."
+    )
+    return Table(f"Permutation importance for {model}", columns, rows, note)
+
+
+def _curve(model: str, table: pl.DataFrame) -> Chart:
+    """Training and validation loss of one fit."""
+    names = {"train_loss": "training", "validation_loss": "validation"}
+    kinds = [c for c in names if c in table.columns and table[c].null_count() < table.height]
+    frame = table.unpivot(kinds, index="epoch", variable_name="model").drop_nulls()
+    frame = frame.with_columns(pl.col("model").replace(names))
+    shown = [names[c] for c in kinds]
+    svg = charts.lines(frame, "epoch", "value", shown, ("epoch", "loss"))
+    return Chart(f"Learning curve of {model}", svg, f"Loss of {model} by epoch", OVERFIT)
+
+
+def _elasticities(model: str, table: pl.DataFrame) -> Table:
+    """Coefficients of prices: their mean over series and parts, and how they spread."""
+    value = pl.col("coefficient")
+    made = (
+        table.group_by("feature", maintain_order=True)
+        .agg(pl.col("unique_id").n_unique(), mean=value.mean(), low=value.quantile(0.1),
+             high=value.quantile(0.9))
+    )  # fmt: skip
+    rows = [list(row) for row in made.iter_rows()]
+    columns = [Column("feature", numeric=False), Column("fits"), Column("mean"),
+               Column("q0.1"), Column("q0.9")]  # fmt: skip
+    note = (
+        "Over series, where each has its own, and steps ahead. The coefficient of a log price is "
+        "the elasticity if the target is log1p: -2 says that 1 % more price sells 2 % less."
+    )
+    return Table(f"Elasticities of {model}", columns, rows, note)
 
 
 def _coefficients(model: str, table: pl.DataFrame) -> Chart:
@@ -86,7 +159,7 @@ def _orders(model: str, table: pl.DataFrame) -> Table:
             order += f" ({row['P']}, {row['D']}, {row['Q']}) every {row['season']}"
         rows.append([order, row["len"]])
     columns = [Column("order", numeric=False), Column("series")]
-    return Table(f"Orders of {model}", columns, rows, "Of the fit that made the forecast ahead.")
+    return Table(f"Orders of {model}", columns, rows, "Of the latest fit that was kept.")
 
 
 def _curves_of_events(run: Run) -> list[Chart]:
@@ -116,5 +189,4 @@ def _curves_of_events(run: Run) -> list[Chart]:
     kinds = [k for k in ("training", "validation") if k in frame["model"].to_list()]
     svg = charts.lines(frame, "epoch", "value", kinds, ("epoch", "loss"))
     fits = sum(e["epoch"] == 1 for e in epochs)
-    note = "Validation that rises while training falls: stop earlier or make the network smaller."
-    return [Chart("Learning curves", svg, f"Mean loss of {fits} fits by epoch", note)]
+    return [Chart("Learning curves", svg, f"Mean loss of {fits} fits by epoch", OVERFIT)]

@@ -10,7 +10,7 @@ import polars as pl
 from engine_report import charts
 from engine_report.compare import paired, wape
 from engine_report.document import Block, Chart, Charts, Column, Section, Table
-from engine_report.reading import ALL, Run
+from engine_report.reading import ALL, Run, step_band
 
 
 def section(run: Run) -> Section:
@@ -27,7 +27,9 @@ def section(run: Run) -> Section:
     if len(run.models) > 1:
         blocks.append(_tests(run))
     if folds["cutoff"].n_unique() > 1:
-        blocks.append(_folds(run, folds))
+        blocks += [_folds(run, folds), _spread(run), _every_fold(run)]
+    if run.rows["step"].n_unique() > 1:
+        blocks.append(_steps(run))
     return Section("leaderboard", "Leaderboard", blocks)
 
 
@@ -128,6 +130,48 @@ def _folds(run: Run, folds: pl.DataFrame) -> Table:
     columns.append(Column("± mean", meaning="standard error of the mean over folds"))
     note = "Columns are cutoffs: the last day known when the fold was forecast."
     return Table(f"{run.metric} by fold", columns, rows, note, mark=run.best)
+
+
+def _by_fold(run: Run) -> pl.DataFrame:
+    """`model, cutoff, metric, value` of every fold, from the run's own table."""
+    whole = (pl.col("segment") == ALL) & pl.col("cutoff").is_not_null()
+    return run.scores.filter(whole).select("model", "cutoff", "metric", "value")
+
+
+def _spread(run: Run) -> Table:
+    """How far each score may be off, as far as few folds can tell."""
+    found = {
+        (model, metric): _standard_error([v for v in part["value"] if v is not None])
+        for (model, metric), part in _by_fold(run).group_by("model", "metric")
+    }
+    rows = [[m, *(found.get((m, k)) for k in run.metrics)] for m in run.models]
+    columns = [Column("model", numeric=False), *(Column(k) for k in run.metrics)]
+    note = f"Standard error of the mean over {len(run.folds)} folds: two scores closer than this "
+    note += "may change places in the next fold."
+    return Table("± over folds", columns, rows, note, mark=run.best)
+
+
+def _every_fold(run: Run) -> Table:
+    value = {(m, c, k): v for m, c, k, v in _by_fold(run).iter_rows()}
+    rows = [
+        [m, str(c), *(value.get((m, c, k)) for k in run.metrics)]
+        for m in run.models
+        for c in run.folds
+    ]
+    columns = [Column("model", numeric=False), Column("cutoff", numeric=False)]
+    columns += [Column(k) for k in run.metrics]
+    return Table("Every score of every fold", columns, rows, folded=True)
+
+
+def _steps(run: Run) -> Table:
+    """WAPE per model and step, or band of steps where there are many."""
+    parts = run.rows.with_columns(segment=step_band(run)).group_by("segment", "model")
+    found = parts.agg(value=wape(), first=pl.col("step").min()).sort("first")
+    names = found["segment"].unique(maintain_order=True).to_list()
+    value = {(m, s): v for m, s, v in found.select("model", "segment", "value").iter_rows()}
+    rows = [[m, *(value.get((m, s)) for s in names)] for m in run.models]
+    columns = [Column("model", numeric=False), *(Column(str(s)) for s in names)]
+    return Table("WAPE by steps ahead", columns, rows, "Over all folds.", mark=run.best)
 
 
 def _standard_error(values: list[float]) -> float | None:

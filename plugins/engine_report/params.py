@@ -12,14 +12,16 @@ from engine.components import Params
 class ReportParams(Params):
     """Options of the writer `report`."""
 
-    format: Literal["html", "md"] = Field(
-        "html", description="html: one file that opens offline; md: for a pull-request comment"
+    format: Literal["html", "md", "pdf", "png"] = Field(
+        "html",
+        description="html: one file that opens offline; md: for a pull-request comment; pdf, png: "
+        "the page as an installed Chromium, Chrome or Edge shows it",
     )
     path: str | None = Field(
         None,
         min_length=1,
         description="file to write; relative paths start at the folder that the source's start at; "
-        "default: report.html or report.md in the run's folder",
+        "default: report.html, or of the format, in the run's folder",
     )
     pictures: int = Field(
         24, ge=0, le=200, description="series that are drawn: the largest, best, worst and others"

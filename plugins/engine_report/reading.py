@@ -169,3 +169,14 @@ def _is_flag(values: pl.Series) -> bool:
     if not values.dtype.is_numeric():
         return False
     return set(values.drop_nulls().unique().head(3).to_list()) == {0.0, 1.0}
+
+
+def step_band(run: Run) -> pl.Expr:
+    """Steps one by one, or in at most seven bands of equal width."""
+    steps = int(str(run.rows["step"].max()))
+    width = -(-steps // 7)
+    if width == 1:
+        return pl.format("step {}", pl.col("step"))
+    first = (pl.col("step") - 1) // width * width + 1
+    last = pl.min_horizontal(first + width - 1, pl.lit(steps))
+    return pl.format("steps {} to {}", first, last)

@@ -1,4 +1,4 @@
-"""Documents as HTML or Markdown, from the templates; every text from data is escaped."""
+"""Documents as HTML, Markdown, PDF or PNG, from the templates; every text from data is escaped."""
 
 from __future__ import annotations
 
@@ -8,14 +8,22 @@ from typing import Literal
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
+from engine_report import browser
 from engine_report.document import Document
 from engine_report.numbers import score
 
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-def render(document: Document, form: Literal["html", "md"]) -> str:
-    """The whole file as text."""
+def render(document: Document, form: Literal["html", "md", "pdf", "png"]) -> bytes:
+    """The whole file; PDF and PNG are the HTML as a browser shows it."""
+    if form == "md":
+        return _text(document, "md").encode("utf-8")
+    page = _text(document, "html")
+    return page.encode("utf-8") if form == "html" else browser.printed(page, form)
+
+
+def _text(document: Document, form: Literal["html", "md"]) -> str:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=form == "html",

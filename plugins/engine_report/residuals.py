@@ -54,17 +54,35 @@ def _by_step(run: Run, rows: pl.DataFrame) -> Chart | None:
 
 
 def _by_level(run: Run, rows: pl.DataFrame) -> Chart | None:
-    """Bias in ten groups of rows by the size of the forecast."""
-    if rows.height < 100:
+    values = level_values(rows)
+    if values is None:
         return None
-    group = (pl.col("y_hat").rank("ordinal") - 1) * 10 // pl.len() + 1
-    values = rows.with_columns(group=group.cast(pl.Int32)).group_by("group", maintain_order=True).agg(
-        value=pl.col("error").sum() / pl.col("y_hat").abs().sum()
-    )  # fmt: skip
-    frame = values.filter(pl.col("value").is_finite()).with_columns(model=pl.lit(run.leader))
-    titles = ("tenth of rows by size of forecast", "bias per unit forecast")
-    svg = charts.lines(frame.sort("group"), "group", "value", run.models, titles)
-    return Chart("Bias by level", svg, f"Bias of {run.leader} by the size of its forecasts")
+    frame = values.with_columns(model=pl.lit(run.leader))
+    titles = ("tenth of the volume, smallest forecasts first", "bias per unit forecast")
+    svg = charts.lines(frame, "group", "value", run.models, titles)
+    said = f"Bias of {run.leader} by the size of its forecasts"
+    note = "Each tenth holds the same forecast volume, so the mean of the line is the whole bias."
+    return Chart("Bias by level", svg, said, note)
+
+
+def level_values(rows: pl.DataFrame) -> pl.DataFrame | None:
+    """`group, value`: bias in ten groups of rows by the size of the forecast.
+
+    The groups hold the same volume and not the same number of rows: the many forecasts near 0 are
+    one group, where their large bias relative to their size weighs what it weighs in units.
+    """
+    total = float(str(rows["y_hat"].clip(lower_bound=0).sum()))
+    if rows.height < 100 or total <= 0:
+        return None
+    volume = pl.col("y_hat").clip(lower_bound=0)
+    before = volume.cum_sum() - volume
+    return (
+        rows.sort("y_hat", "unique_id", "ds", "cutoff")
+        .with_columns(group=(before * 10 / total).floor().clip(0, 9).cast(pl.Int32) + 1)
+        .group_by("group", maintain_order=True)
+        .agg(value=pl.col("error").sum() / pl.col("y_hat").abs().sum())
+        .filter(pl.col("value").is_finite())
+    )
 
 
 def autocorrelation(rows: pl.DataFrame, lags: int = LAGS) -> pl.DataFrame:

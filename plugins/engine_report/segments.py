@@ -10,7 +10,7 @@ import polars as pl
 from engine_report import charts
 from engine_report.compare import bias, wape
 from engine_report.document import Block, Chart, Charts, Column, Prose, Section, Table
-from engine_report.reading import Run
+from engine_report.reading import Run, step_band
 
 MOST_LEVELS = 25
 EXTREMES = 10
@@ -45,7 +45,7 @@ def segmentations(run: Run) -> Iterator[tuple[str, str, pl.DataFrame]]:
             if 1 < table["segment"].n_unique() <= MOST_LEVELS:
                 yield column, "", rows.join(table, on="unique_id", how="left")
     yield from _promotions(run)
-    yield "step", "periods ahead", rows.with_columns(segment=_step_band(run))
+    yield "step", "periods ahead", rows.with_columns(segment=step_band(run))
     if rows.schema["ds"].is_temporal() and _daily(rows):
         day = pl.col("ds").dt.weekday().replace_strict(dict(enumerate(WEEKDAYS, start=1)))
         yield "weekday", "", rows.with_columns(segment=day)
@@ -95,17 +95,6 @@ def _promotions(run: Run) -> Iterator[tuple[str, str, pl.DataFrame]]:
 
 def _daily(rows: pl.DataFrame) -> bool:
     return rows["ds"].dt.weekday().n_unique() == 7
-
-
-def _step_band(run: Run) -> pl.Expr:
-    """Steps one by one, or in at most seven bands of equal width."""
-    steps = int(str(run.rows["step"].max()))
-    width = -(-steps // 7)
-    if width == 1:
-        return pl.format("step {}", pl.col("step"))
-    first = (pl.col("step") - 1) // width * width + 1
-    last = pl.min_horizontal(first + width - 1, pl.lit(steps))
-    return pl.format("steps {} to {}", first, last)
 
 
 def segment_table(run: Run, name: str, meaning: str, rows: pl.DataFrame) -> Table | None:

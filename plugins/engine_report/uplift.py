@@ -14,6 +14,8 @@ from engine_report.reading import Run
 REACH = 4
 """Seasons looked back and ahead for ordinary periods."""
 LEAST_EPISODES = 10
+LEAST_SHARE = 0.25
+"""Of the usual units of a date: with less of it unmarked, the date's own season is not known."""
 MOST_PRODUCTS = 30
 
 
@@ -46,7 +48,8 @@ def blocks(run: Run) -> list[Block]:
     made: list[Block] = [
         Prose(
             "What marked periods sold against a baseline: the mean of the unmarked periods of the "
-            f"same series at the same place of the season, up to {REACH} seasons before and after. "
+            f"same series at the same place of the season, up to {REACH} seasons before and after, "
+            "freed of the season of the year that all series share. "
             "It is a comparison, not an experiment: what else was different then counts as well."
         ),
         _table("Promotion uplift by mark", "marks", by_mark),
@@ -93,7 +96,8 @@ def marked_rows(run: Run) -> pl.DataFrame | None:
     place = pl.int_range(pl.len()).over("unique_id") % season
     frame = frame.with_columns(place=place, ordinary=ordinary)
     episode = pl.col("marks").rle_id().over("unique_id").alias("episode")
-    frame = frame.with_columns(episode, *_baselines(["unique_id", "place"]))
+    frame = frame.with_columns(episode, index=_season_of_the_year(frame))
+    frame = frame.with_columns(*_baselines(["unique_id", "place"]))
     series = run.series.select("unique_id", *_keys(run))
     return frame.filter(
         pl.col("marks") != "",
@@ -104,14 +108,44 @@ def marked_rows(run: Run) -> pl.DataFrame | None:
 
 
 def _baselines(by: list[str]) -> list[pl.Expr]:
-    """Means over the ordinary rows among the `REACH` before and after, at one place of the season."""
+    """Means over the ordinary rows among the `REACH` before and after, at one place of the season.
+
+    Units are compared after division by the shared `index` of their date.
+    """
     width = 2 * REACH + 1
 
-    def mean(column: str) -> pl.Expr:
-        value = pl.when(pl.col("ordinary")).then(pl.col(column))
+    def mean(values: pl.Expr) -> pl.Expr:
+        value = pl.when(pl.col("ordinary")).then(values)
         return value.rolling_mean(width, min_samples=2, center=True).over(by)
 
-    return [mean("y").alias("base"), mean("price").alias("base_price")]
+    level = mean(pl.col("y") / pl.col("index"))
+    return [(level * pl.col("index")).alias("base"), mean(pl.col("price")).alias("base_price")]
+
+
+def _season_of_the_year(frame: pl.DataFrame) -> pl.Series:
+    """What the ordinary rows of each date sold against the usual of their series, over all series.
+
+    A mark that follows the calendar stands at the same place of the year each time: at a peak the
+    periods before and after are all lower, and their plain mean is no baseline for the peak. Dates
+    on which most series are marked take the value between their neighbors. One factor a row.
+    """
+    usual = pl.col("y").filter(pl.col("ordinary")).mean().over("unique_id", "place")
+    counted = pl.col("ordinary") & (usual > 0)
+    sums = (
+        frame.with_columns(usual=usual)
+        .group_by("ds")
+        .agg(
+            sold=pl.col("y").filter(counted).sum(),
+            usual=pl.col("usual").filter(counted).sum(),
+            whole=pl.col("usual").sum(),
+        )
+        .sort("ds")
+    )
+    enough = (pl.col("usual") >= LEAST_SHARE * pl.col("whole")) & (pl.col("sold") > 0)
+    index = pl.when(enough).then(pl.col("sold") / pl.col("usual")).interpolate()
+    index = index.forward_fill().backward_fill().fill_null(1.0)
+    yearly = sums.select("ds", index=index)
+    return frame.select("ds").join(yearly, on="ds", how="left", maintain_order="left")["index"]
 
 
 def _season(run: Run) -> int:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from engine.compare.runs import Comparison
 from engine.contracts import Results
 from engine.replace import replaced
+from engine.rundir import RunRecord
 from engine_report import drivers, health, leaderboard, making, pictures, segments, verdict
+from engine_report.differences import differences
 from engine_report.document import Document
 from engine_report.params import ReportParams
 from engine_report.reading import Run, read
@@ -18,7 +21,7 @@ FOR_A_COMMENT = ("verdict", "leaderboard", "segments")
 
 
 class ReportWriter:
-    """Writes `report.html` or `report.md`; DataError if the run has no back-test."""
+    """Writes `report.html` or another format; DataError if the run has no back-test."""
 
     def __init__(self, params: ReportParams) -> None:
         self.params = params
@@ -29,10 +32,19 @@ class ReportWriter:
         target = results.folder / f"report.{self.params.format}"
         if self.params.path is not None:
             target = results.base / Path(self.params.path).expanduser()
-        text = render(document(run), self.params.format)
-        with replaced(target) as file:
-            file.write(text.encode("utf-8"))
-        return [target]
+        return [_written(target, document(run), self.params)]
+
+    def compare(self, comparison: Comparison, before: RunRecord, after: RunRecord) -> list[Path]:
+        """Write `compared-with-<id of before>.<format>` into the folder of `after`."""
+        target = after.path / f"compared-with-{before.id}.{self.params.format}"
+        return [_written(target, differences(comparison, before, after), self.params)]
+
+
+def _written(target: Path, made: Document, params: ReportParams) -> Path:
+    content = render(made, params.format)
+    with replaced(target) as file:
+        file.write(content)
+    return target
 
 
 def document(run: Run) -> Document:
@@ -40,7 +52,7 @@ def document(run: Run) -> Document:
     made = [
         module.section(run)
         for module in SECTIONS
-        if run.params.format == "html" or module.__name__.rpartition(".")[2] in FOR_A_COMMENT
+        if run.params.format != "md" or module.__name__.rpartition(".")[2] in FOR_A_COMMENT
     ]
     identifier = str(run.manifest.get("id", run.results.folder.name))
     return Document(run.results.name, f"run {identifier}", verdict.sentence(run), made)

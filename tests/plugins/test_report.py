@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import polars as pl
@@ -22,73 +21,13 @@ from engine.spec.validate import validate_text
 from engine_report.params import ReportParams
 from engine_report.reading import read
 from engine_report.writer import ReportWriter, document
-
-SPEC = """version: 1
-name: tiny
-seed: 3
-data:
-  source: {use: simulate, series: 8, stores: 2, periods: 400, future_periods: 7, noise: 0.05}
-  columns: {unique_id: [store, item], ds: ds, y: units}
-  freq: 1d
-  covariates: {future: [price, promo], past: [stockout], static: [category]}
-horizon: 7
-quantiles: [0.1, 0.5, 0.9]
-minimum: 0
-features: [{use: lags, lags: [0], rolling: {mean: [7]}}, {use: promo, price: price, flags: [promo]}]
-models:
-  snaive: {use: seasonal_naive, season: 7}
-  ridge: {use: ridge, target: log1p, buckets: [7]}
-backtest: {folds: 3}
-evaluate: {metrics: [wape, mae, bias, coverage, pinball], by: [category, store]}
-select: {metric: wape, forecast: all}
-write: [{use: report}]
-"""
-
-
-class Page(HTMLParser):
-    """What a browser would read: tags with their attributes, tables by their caption."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.tables: dict[str, list[list[str]]] = {}
-        self._open: list[str] = []
-        self._caption = ""
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        attributes = dict(attrs)
-        self.tags.append((tag, attributes))
-        self._open.append(tag)
-        if tag == "caption":
-            self._caption = ""
-        if tag == "tr" and self._caption:
-            self.tables.setdefault(self._caption, []).append([])
-        if tag in ("td", "th") and self._caption:
-            self.tables[self._caption][-1].append(attributes.get("data-value") or "")
-
-    def handle_endtag(self, tag):
-        if tag in self._open:
-            while self._open.pop() != tag:
-                pass
-        if tag == "table":
-            self._caption = ""
-
-    def handle_data(self, data):
-        if self._open and self._open[-1] == "caption":
-            self._caption += data.strip()
-        elif self._caption and self._open and self._open[-1] in ("td", "th"):
-            row = self.tables[self._caption][-1]
-            row[-1] = row[-1] or data.strip()
+from tests.plugins.report_runs import SPEC, Page, finished_run
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run."""
-    registry = Registry.discover()
-    home = tmp_path_factory.mktemp("runs")
-    loaded = validate_text(SPEC, "tiny.yaml", registry)
-    return run_spec(loaded, registry, output=home, base=home).folder
+    return finished_run(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")
@@ -205,13 +144,13 @@ def test_markdown_has_the_verdict_first_and_balanced_folds(folder: Path, capsys)
     text = (folder / "report.md").read_text()
     assert text.startswith("### tiny: Use ridge: its wape over 3 folds is 0.")
     assert text.count("<details>") == text.count("</details>") == 2
-    (head,) = [line for line in text.splitlines() if line.startswith("| model | wape | mae")]
+    head = next(line for line in text.splitlines() if line.startswith("| model | wape | mae"))
     assert text.splitlines()[text.splitlines().index(head) + 1].count("|") == head.count("|")
 
 
 def test_an_unknown_format_names_those_there_are(folder: Path, capsys):
     assert invoke(["report", str(folder), "--format", "docx"]) == 4
-    assert "formats: html, md" in capsys.readouterr().err
+    assert "formats: html, md, pdf, png" in capsys.readouterr().err
 
 
 def test_a_run_of_an_older_version_gets_a_report_without_pictures(folder: Path, tmp_path: Path):
