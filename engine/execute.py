@@ -126,6 +126,8 @@ def execute(
         into.results.append(result)
         summary = {k: result[k] for k in ("name", "status", "seconds")}
         summary["failures"] = len(result["failures"])
+        if result["failures"]:
+            summary["reason"] = result["failures"][0][2]
         summary["fits"] = 1 if task.series is None else task.series[1] - task.series[0]
         observers.event("task_end", {"model": task.model, "kind": task.kind, **summary})
         observers.hook("engine_task_end", task=task.plain(), result=dict(result))

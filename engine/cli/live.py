@@ -11,7 +11,7 @@ from rich.console import Console, ConsoleOptions, Group, RenderResult
 from rich.live import Live
 from rich.text import Text
 
-from engine.cli.tally import Tally
+from engine.cli.tally import Tally, failed_of
 from engine.footprint import memory_warning
 
 REFRESHES = 4
@@ -57,7 +57,7 @@ class LiveView:
         if event == "stage":
             self._print(f"{data['stage']:>9}  {data['detail']}", "dim")
         elif event == "task_end" and data["status"] != "ok":
-            self._print(f"{'':>9}  {data['name']}: {data['failures']} failures", "yellow")
+            self._print(f"{'':>9}  {data['name']}: {failed_of(data)}", "yellow")
         elif event == "observer_failed":
             self._print(f"{'':>9}  {data['reason']}", "yellow")
         elif event == "memory":

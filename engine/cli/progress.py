@@ -11,7 +11,7 @@ from typing import Any
 
 import typer
 
-from engine.cli.tally import inner_text
+from engine.cli.tally import failed_of, inner_text
 from engine.observers import Listener, SilentListener
 
 EVERY = 10.0
@@ -59,7 +59,7 @@ class _Lines:
             failed = data["status"] != "ok"
             if data["seconds"] < SHORT and not failed and self._done % 10 and self._done < self._of:
                 return
-            status = f" {data['status']}, {data['failures']} failures" if failed else ""
+            status = f" {data['status']}, {failed_of(data)}" if failed else ""
             self._say(f"  [{self._done}/{self._of}] {data['name']} {data['seconds']:.1f}s{status}")
         elif event == "observer_failed":
             self._say(f"  warning: {data['reason']}")

@@ -101,6 +101,13 @@ class Tally:
         ]
 
 
+def failed_of(data: Mapping[str, Any]) -> str:
+    """How many failures a task had, and the first one's reason."""
+    count = data["failures"]
+    reason = f": {data['reason']}" if data.get("reason") else ""
+    return f"{count} failure{'s' if count != 1 else ''}{reason}"
+
+
 def inner_text(event: str, data: Mapping[str, Any]) -> str:
     """A model's own progress as one short line, such as `epoch 3/20 validation_loss 0.41`."""
     numbers = [
