@@ -152,7 +152,8 @@ def _actuals(panel: Panel, history: Panel, end: int, horizon: int) -> np.ndarray
 
 
 def _panel(frame: pl.DataFrame, freq: str, covariates: tuple[str, ...]) -> Panel:
-    missing = Missing(y="drop", future="forward_fill")
+    filled = dict.fromkeys(covariates, "forward_fill")
+    missing = Missing(y="drop", columns=filled, horizon="forward_fill")
     roles = Roles(("unique_id",), covariates)
     return build_panel(
         frame, roles=roles, ds="ds", y="y", freq=Frequency.parse(freq), missing=missing

@@ -169,7 +169,7 @@ def local(arguments: argparse.Namespace) -> None:
     design = random_design(arguments.series, arguments.days, arguments.width, 1_000_000)
     ridge = ridge_of(design, "local")
     sums = timed(lambda: ridge.statistics(design))
-    solved = timed(lambda: ridge.solve(design.features, sums.result))
+    solved = timed(lambda: ridge.solve(design, sums.result))
     tell(
         seconds=sums.seconds + solved.seconds,
         accumulate_seconds=sums.seconds,

@@ -195,7 +195,7 @@ def test_the_command_shows_models_time_and_memory(home, capsys):
     out, err = capsys.readouterr()
     assert "40 series" in out
     assert "time:   about" in out
-    assert "MiB in the largest process" in out
+    assert "iB in the largest process" in out
     assert "next: engine run tiny.yaml" in out
     assert "trying ridge" in err
     assert [path.name for path in home.iterdir()] == ["tiny.yaml"]
