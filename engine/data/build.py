@@ -132,7 +132,7 @@ def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> p
     )
     checks.finite(frame, "y", roles.keys)
     for column in roles.covariates:
-        if column in numbers:
+        if schema[column].is_float() or schema[column].is_decimal():
             checks.finite(frame, column, roles.keys)
     return frame
 
