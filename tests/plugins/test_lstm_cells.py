@@ -27,7 +27,7 @@ def plain(name: str, projected: Array, recurrent: Array, bias: Array) -> Array:
     carry = (jnp.zeros((BATCH, UNITS), projected.dtype),) * cell.carried
 
     def step(carry, enters):
-        after = cell.advance(carry, enters, carry[0] @ recurrent + bias)
+        after, _ = cell.advance(carry, enters, carry[0] @ recurrent + bias)
         return after, after[0]
 
     return lax.scan(step, carry, projected)[1]
