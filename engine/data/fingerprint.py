@@ -33,6 +33,6 @@ def _add(digest: hashlib.blake2b, column: pl.Series) -> None:
     short = values.dtype.is_float()
     numbers = values.fill_nan(None).cast(pl.Float32) if short else values.cast(pl.Int64)
     missing = numbers.is_null()
-    digest.update(missing.cast(pl.UInt8).to_numpy())
+    digest.update(missing.cast(pl.UInt8).to_numpy().data)
     # Adding zero turns a negative zero into a positive one.
-    digest.update(numbers.fill_null(0).to_numpy() + 0)
+    digest.update((numbers.fill_null(0).to_numpy() + 0).data)
