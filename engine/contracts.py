@@ -10,7 +10,7 @@ import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -182,6 +182,18 @@ class FittedPanelModel(Protocol):
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
         """What can be learned from the fit (learning curve, coefficients, orders); may be empty."""
+        ...
+
+
+@runtime_checkable
+class ExplainedModel(Protocol):
+    """What a fitted model of whole series may offer besides: what its forecasts are made of."""
+
+    def explain(self, history: Panel, future: Future) -> Mapping[str, pl.DataFrame]:
+        """Tables by name, such as `attribution` (`covariate, share`), of the last fold's forecast.
+
+        Called once, after `predict` with the same arguments; they are kept beside `tables()`.
+        """
         ...
 
 

@@ -21,7 +21,7 @@ from engine import drivers
 from engine.abilities import capabilities_of, columns_taken, plan_for, without_holes
 from engine.aggregate import Aggregated, aggregated
 from engine.backtest import Task, eligible
-from engine.contracts import Prediction, Report, Training
+from engine.contracts import ExplainedModel, Prediction, Report, Training
 from engine.data.forecast import forecast_frame, ordered_quantiles, quantile_column
 from engine.data.panel import Future, Panel
 from engine.errors import EngineError, PluginError, first_line
@@ -254,6 +254,8 @@ def _explain(
     fitted, history, future = forecast_by
     try:
         tables = dict(fitted.tables())
+        if isinstance(fitted, ExplainedModel):
+            tables |= fitted.explain(history, future)
         if model.able.scope == "global" and spec.models[task.model].aggregate is None:
             actual = drivers.actual_of(work.panel, history, cutoff, spec.gap, spec.horizon)
             fold = drivers.Fold(history, future, work.plan.names, actual)

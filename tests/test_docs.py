@@ -169,3 +169,16 @@ def test_without_the_package_the_guide_s_spec_names_what_is_missing():
 
 def test_the_shipped_promo_spec_is_valid():
     assert load_spec(ROOT / "specs" / "promo.yaml", Registry.discover()).spec.name == "promo"
+
+
+def test_every_picture_of_the_gallery_is_there_is_small_and_is_made_by_the_script():
+    text = (ROOT / "docs" / "gallery.md").read_text()
+    shown = set(re.findall(r"!\[[^\]]+\]\(gallery/([\w-]+)\.png\)", text))
+    made = re.findall(r'View\(\s*"(\w+)"', (ROOT / "scripts" / "gallery.py").read_text())
+    assert shown == set(made)
+    files = list((ROOT / "docs" / "gallery").iterdir())
+    assert {file.stem for file in files} == shown
+    for file in files:
+        assert file.read_bytes().startswith(b"\x89PNG")
+        assert file.stat().st_size < 200_000
+    assert "(docs/gallery.md)" in (ROOT / "README.md").read_text()

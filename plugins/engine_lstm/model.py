@@ -19,6 +19,7 @@ from engine.contracts import Prediction, Training
 from engine.data.panel import Future, Panel
 from engine.errors import DataError
 from engine_lstm import training
+from engine_lstm.attribution import attribution
 from engine_lstm.checkpoint import Keeper, fingerprint
 from engine_lstm.course import Course, held_out
 from engine_lstm.data import (
@@ -181,6 +182,16 @@ class FittedLstm:
 
         A DataError if `future` has another number of steps than the model was trained for.
         """
+        inputs = self._inputs(history, future)
+        return self._prediction(self._outputs(inputs), inputs.level[:, None], inputs.scale[:, None])
+
+    def explain(self, history: Panel, future: Future) -> Mapping[str, pl.DataFrame]:
+        """`attribution`: how far each covariate known ahead moves the forecasts, by integrated gradients."""
+        inputs = self._inputs(history, future)
+        names = self.encoding.future.names
+        return {"attribution": attribution(self.shape, self.weights, inputs, names)}
+
+    def _inputs(self, history: Panel, future: Future) -> Inputs:
         if future.ahead_max != self.shape.steps:
             raise DataError(
                 f"lstm: asked for {future.ahead_max} steps (gap {future.gap} + horizon "
@@ -192,8 +203,7 @@ class FittedLstm:
         own = _last_dates(arrays.own, self.context)
         known = np.concatenate([_last_dates(arrays.known, self.context), ahead], axis=1)
         level, scale = arrays.level[:, -1], arrays.scale[:, -1]
-        inputs = Inputs(own, known, arrays.numbers, arrays.codes, level, scale)
-        return self._prediction(self._outputs(inputs), level[:, None], scale[:, None])
+        return Inputs(own, known, arrays.numbers, arrays.codes, level, scale)
 
     def _prediction(self, outputs: Floats, level: Floats, scale: Floats) -> Prediction:
         """Means over the members of what each forecasts, (members, series, steps, n)."""

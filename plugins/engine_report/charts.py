@@ -24,6 +24,8 @@ _CONFIG: dict[str, Any] = {
     "background": "transparent",
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
+    # Labels keep to their ticks: pushed inwards, the last one runs into the one before.
+    "axisX": {"labelFlush": False, "labelOverlap": "greedy", "labelSeparation": 6},
     "axis": {
         "labelColor": INK,
         "titleColor": INK,
@@ -45,17 +47,25 @@ _CONFIG: dict[str, Any] = {
         "columnPadding": 16,
     },
 }
+_PLACES = re.compile(r' (?:d|transform|x|y|x1|x2|y1|y2|width|height)="[^"]*"')
 _NUMBER = re.compile(r"-?\d+\.\d{2,}")
+_TAG = re.compile(r"<[a-z][^>]*>")
+_UNUSED = re.compile(r' (?:(?:aria-\w+|role|class|pointer-events)="[^"]*"|opacity="1")')
 _SIZE = re.compile(r'^<svg ([^>]*?)width="[\d.]+" height="[\d.]+"')
 
 
 def draw(chart: Any, width: int = WIDTH, height: int = HEIGHT) -> str:
-    """An SVG of a chart: no size of its own, numbers of a tenth of a pixel."""
+    """An SVG of a chart: no size of its own, places to a tenth of a pixel, texts as they are."""
     spec = chart.properties(width=width, height=height).to_dict(validate=False)
     spec["config"] = _CONFIG
     svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
-    svg = _SIZE.sub(r"<svg \1", svg, count=1).replace(' version="1.1" class="marks"', "")
-    return _NUMBER.sub(lambda found: f"{float(found[0]):.1f}", svg)
+    # The page names the whole picture; what Vega says of each of its parts is a third of the text.
+    svg = _TAG.sub(lambda tag: _UNUSED.sub("", tag[0]), _SIZE.sub(r"<svg \1", svg, count=1))
+    return _PLACES.sub(lambda place: _NUMBER.sub(_tenth, place[0]), svg)
+
+
+def _tenth(found: re.Match[str]) -> str:
+    return f"{float(found[0]):.1f}"
 
 
 def data(frame: pl.DataFrame) -> alt.Data:
@@ -73,10 +83,11 @@ def time_axis(frame: pl.DataFrame, column: str) -> alt.X:
     return alt.X(column, type=kind, title=None, axis=axis, scale=alt.Scale(zero=False, nice=False))
 
 
-def model_colors(models: Sequence[str]) -> alt.Color:
-    """One color a model, the same in every chart."""
-    colors = [PALETTE[i % len(PALETTE)] for i in range(len(models))]
-    scale = alt.Scale(domain=list(models), range=colors)
+def model_colors(models: Sequence[str], drawn: Sequence[str]) -> alt.Color:
+    """One color a model, the same in every chart; only what is drawn is in the legend."""
+    shown = [m for m in models if m in drawn]
+    colors = [PALETTE[list(models).index(m) % len(PALETTE)] for m in shown]
+    scale = alt.Scale(domain=shown, range=colors)
     return alt.Color("model", type="nominal", scale=scale, legend=alt.Legend(columns=4))
 
 
@@ -88,14 +99,14 @@ def lines(
     # Few places get a tick each: Vega would else put ticks between them and name them twice.
     few = {"values": places} if len(places) <= MOST_TICKS else {"tickMinStep": 1}
     axis = alt.Axis(grid=False, format="d", **few)
-    scale = alt.Scale(zero=False)
+    scale = alt.Scale(zero=False, nice=False)
     chart = (
         alt.Chart(data(frame))
         .mark_line(point={"size": 25, "filled": True})
         .encode(
             x=alt.X(x, type="quantitative", title=titles[0], axis=axis, scale=scale),
             y=alt.Y(y, type="quantitative", title=titles[1]),
-            color=model_colors(models),
+            color=model_colors(models, frame["model"].unique().to_list()),
         )
     )
     return draw(chart)
@@ -109,7 +120,7 @@ def bars(
     base = alt.Chart(alt.Data(values=list(rows)))
     axis = alt.Axis(labelLimit=190)
     y = alt.Y(label, type="nominal", sort=order, title=None, axis=axis)
-    x = alt.X(value, type="quantitative", title=title)
+    x = alt.X(value, type="quantitative", title=title, axis=alt.Axis(tickCount=5))
     chart: Any = base.mark_bar(color=PALETTE[0], height={"band": 0.7}).encode(x=x, y=y)
     if interval:
         rule = base.mark_rule(color=INK, strokeWidth=1.5)
@@ -120,13 +131,11 @@ def bars(
 def dots(rows: Sequence[Mapping[str, Any]], models: Sequence[str], title: str) -> str:
     """One dot a model and segment (`model, segment, value`), segments in the order of the rows."""
     order = list(dict.fromkeys(row["segment"] for row in rows))
-    shown = [m for m in models if any(row["model"] == m for row in rows)]
-    colors = [PALETTE[list(models).index(m) % len(PALETTE)] for m in shown]
-    color = alt.Color("model", type="nominal", scale=alt.Scale(domain=shown, range=colors))
+    color = model_colors(models, [row["model"] for row in rows])
     y = alt.Y(
         "segment", type="nominal", sort=order, title=None, axis=alt.Axis(labelLimit=160, grid=True)
     )
-    x = alt.X("value", type="quantitative", title=title)
+    x = alt.X("value", type="quantitative", title=title, axis=alt.Axis(tickCount=5))
     base = alt.Chart(alt.Data(values=list(rows)))
     chart = base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=color)
     return draw(chart, width=280, height=max(22 * len(order), 44))
@@ -183,7 +192,7 @@ def calibration(frame: pl.DataFrame, models: Sequence[str]) -> str:
     y = alt.Y("observed", type="quantitative", title="share at or below")
     line = alt.Chart(data(frame)).mark_line(point={"size": 30, "filled": True})
     rule = diagonal.mark_line(color=INK, strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=y)
-    return draw(rule + line.encode(x=x, y=y, color=model_colors(models)))
+    return draw(rule + line.encode(x=x, y=y, color=model_colors(models, frame["model"].to_list())))
 
 
 def columns(frame: pl.DataFrame, x: str, y: str) -> str:

@@ -29,6 +29,9 @@ def section(run: Run) -> Section:
             if name == "importance" and {"covariate", "shuffled"} <= columns:
                 pictures.append(_importance(model, table))
                 tables.append(_importance_table(model, table))
+            elif name == "attribution" and {"covariate", "share", "series"} <= columns:
+                pictures.append(_attribution(model, table))
+                tables.append(_attribution_table(model, table))
             elif {"epoch", "train_loss"} <= columns:
                 pictures.append(_curve(model, table))
                 has_curve = True
@@ -96,6 +99,26 @@ def _importance_table(model: str, table: pl.DataFrame) -> Table:
         "time. Near 0: the model does not use it, or another one says the same."
     )
     return Table(f"Permutation importance for {model}", columns, rows, note)
+
+
+def _attribution(model: str, table: pl.DataFrame) -> Chart:
+    top = table.sort("share", "covariate", descending=[True, False]).head(MOST_FEATURES)
+    svg = charts.bars(top.to_dicts(), "covariate", "share", "share of what moves the forecasts")
+    said = f"How far each covariate of the days ahead moves the forecasts of {model}"
+    note = "By integrated gradients, from average days to those of the last fold."
+    return Chart(f"Integrated gradients of {model}", svg, said, note)
+
+
+def _attribution_table(model: str, table: pl.DataFrame) -> Table:
+    ordered = table.sort("share", "covariate", descending=[True, False])
+    rows = [list(row) for row in ordered.select("covariate", "share").iter_rows()]
+    note = (
+        f"The last fold, {table['series'][0]} series: mean size of the integrated gradient of the "
+        "forecasts by a covariate, over that of all covariates (Sundararajan et al., 2017). It says "
+        "what the forecasts are made of, not whether that makes them better."
+    )
+    columns = [Column("covariate", numeric=False), Column("share")]
+    return Table(f"Integrated gradients of {model}", columns, rows, note)
 
 
 def _curve(model: str, table: pl.DataFrame) -> Chart:

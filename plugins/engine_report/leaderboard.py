@@ -15,7 +15,7 @@ from engine_report.reading import ALL, Run, step_band
 
 def section(run: Run) -> Section:
     """The leaderboard."""
-    blocks: list[Block] = [_scores(run)]
+    blocks: list[Block] = [_scores(run), *_words(run)]
     folds = fold_values(run)
     pictures = []
     if folds["cutoff"].n_unique() > 1:
@@ -49,6 +49,31 @@ def _scores(run: Run) -> Table:
     if "coverage" in run.metrics and run.interval:
         note += f" coverage: {run.interval[2]:g} was intended."
     return Table("Scores of all models", columns, rows, note, mark=run.best)
+
+
+_WORDS = {
+    "wape": "sum of absolute errors over the sum of actual values",
+    "mae": "mean absolute error, in units",
+    "rmse": "root of the mean squared error, in units; large errors count more",
+    "mape": "mean of |error| / actual; periods without sales are left out",
+    "smape": "mean of |error| over the mean of actual and forecast",
+    "mase": "mean absolute error over that of the seasonal naive forecast within the history; "
+    "below 1 is better than it",
+    "rmsse": "root of the squared error over that of the naive forecast within the history",
+    "bias": "sum of errors over the sum of actual values; above 0 is too much forecast",
+    "pinball": "error of the quantiles, in units; too low and too high weigh by the quantile",
+    "wql": "pinball error over the sum of actual values",
+    "coverage": "share of actual values inside the widest interval",
+    "width": "width of the widest interval over the actual values; narrow at the intended coverage "
+    "is good",
+}
+
+
+def _words(run: Run) -> list[Block]:
+    """What each score is, for a reader who does not know it."""
+    rows = [[metric, _WORDS[metric]] for metric in run.metrics if metric in _WORDS]
+    columns = [Column("score", numeric=False), Column("meaning", numeric=False)]
+    return [Table("What the scores mean", columns, rows, folded=True)] if rows else []
 
 
 def fold_values(run: Run) -> pl.DataFrame:

@@ -14,6 +14,8 @@ from engine_report.reading import Run, step_band
 
 MOST_LEVELS = 25
 EXTREMES = 10
+FAR_ABOVE = 1.25
+"""Times the WAPE of all rows: what is above is named in the verdict."""
 WEEKDAYS = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 
 
@@ -39,11 +41,9 @@ def segmentations(run: Run) -> Iterator[tuple[str, str, pl.DataFrame]]:
         yield "volume class", meaning, joined.with_columns(segment=pl.col("volume"))
         meaning = "demand class of Syntetos and Boylan (2005)"
         yield "demand pattern", meaning, joined.with_columns(segment=pl.col("pattern"))
-        skipped = {"unique_id", *_PROFILE}
-        for column in [c for c in run.series.columns if c not in skipped]:
+        for column in _categories(run.series):
             table = run.series.select("unique_id", segment=pl.col(column).cast(pl.String))
-            if 1 < table["segment"].n_unique() <= MOST_LEVELS:
-                yield column, "", rows.join(table, on="unique_id", how="left")
+            yield column, "", rows.join(table, on="unique_id", how="left")
     yield from _promotions(run)
     yield "step", "periods ahead", rows.with_columns(segment=step_band(run))
     if rows.schema["ds"].is_temporal() and _daily(rows):
@@ -79,6 +79,49 @@ def series_classes(series: pl.DataFrame) -> pl.DataFrame:
         .when(rare).then(pl.lit("intermittent"))
         .when(rough).then(pl.lit("erratic")).otherwise(pl.lit("smooth")),
     )  # fmt: skip
+
+
+def weakest(run: Run) -> tuple[list[tuple[str, float]], list[str]]:
+    """Groups of series whose WAPE is far above the whole's, and those that the baseline does better.
+
+    Groups are volume classes, demand patterns, keys and static columns, those of at least three
+    series; at most three of each kind, the worst first.
+    """
+    if run.series is None:
+        return [], []
+    sums = run.rows.filter(pl.col("model").is_in([run.leader, run.baseline])).group_by(
+        "unique_id", "model", maintain_order=True
+    )
+    each = sums.agg(units=pl.col("error").abs().sum(), size=pl.col("y").abs().sum())
+    each = each.join(series_classes(run.series), on="unique_id", how="left").join(
+        run.series.drop(_PROFILE, strict=False), on="unique_id", how="left"
+    )
+    groups = {"volume": "volume class", "pattern": "demand pattern"}
+    groups |= {c: c for c in _categories(run.series)}
+    wape_ = pl.when(pl.col("size").sum() > 0).then(pl.col("units").sum() / pl.col("size").sum())
+    whole = each.filter(pl.col("model") == run.leader).select(wape_).item()
+    weak: list[tuple[str, float]] = []
+    lost: list[tuple[str, float]] = []
+    for column, name in groups.items():
+        made = each.group_by(column, "model").agg(value=wape_, n=pl.len()).filter(pl.col("n") >= 3)
+        base = dict(made.filter(model=run.baseline).select(column, "value").iter_rows())
+        for level, value in made.filter(model=run.leader).select(column, "value").iter_rows():
+            if value is None or whole is None:
+                continue
+            label = f"{name} {level}"
+            if value > FAR_ABOVE * whole:
+                weak.append((label, value))
+            if base.get(level) is not None and value > base[level]:
+                lost.append((label, value / base[level]))
+    weak.sort(key=lambda pair: (-pair[1], pair[0]))
+    lost.sort(key=lambda pair: (-pair[1], pair[0]))
+    return weak[:3], [label for label, _ in lost[:3]]
+
+
+def _categories(series: pl.DataFrame) -> list[str]:
+    """Key and static columns with few enough levels to be listed."""
+    own = [c for c in series.columns if c not in {"unique_id", *_PROFILE}]
+    return [c for c in own if 1 < series[c].n_unique() <= MOST_LEVELS]
 
 
 def _promotions(run: Run) -> Iterator[tuple[str, str, pl.DataFrame]]:

@@ -40,10 +40,8 @@ class Uplift:
 def blocks(run: Run) -> list[Block]:
     """Tables of promotions by their marks and by product."""
     rows = marked_rows(run)
-    if rows is None or rows.is_empty():
-        return []
-    by_mark = [u for u in (estimate(name, part) for name, part in _parts(rows, "marks")) if u]
-    if not by_mark:
+    by_mark = _by_mark(rows)
+    if rows is None or not by_mark:
         return []
     made: list[Block] = [
         Prose(
@@ -61,6 +59,17 @@ def blocks(run: Run) -> list[Block]:
         if found:
             made.append(_table(f"Uplift of {by_mark[0].name} by {keys[-1]}", keys[-1], found))
     return made
+
+
+def largest(run: Run) -> Uplift | None:
+    """The uplift of the mark with the most periods; None if there is nothing to tell."""
+    return next(iter(_by_mark(marked_rows(run))), None)
+
+
+def _by_mark(rows: pl.DataFrame | None) -> list[Uplift]:
+    if rows is None or rows.is_empty():
+        return []
+    return [u for u in (estimate(name, part) for name, part in _parts(rows, "marks")) if u]
 
 
 def _keys(run: Run) -> list[str]:

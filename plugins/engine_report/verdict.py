@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import polars as pl
 
+from engine_report import uplift
 from engine_report.compare import paired
 from engine_report.document import Block, Figure, Figures, Prose, Section
 from engine_report.numbers import percent, score, seconds
 from engine_report.reading import Run
+from engine_report.segments import weakest
 
 SURE = 0.05
 
@@ -52,28 +54,35 @@ def _folds(run: Run) -> str:
 
 def _trust(run: Run) -> list[tuple[str, str]]:
     """What speaks for and against relying on it, as (text, tone)."""
-    said = [_second_place(run), _interval(run), _lean(run)]
-    said += [_failures(run), _warnings(run)]
+    said = [_meaning(run), _second_place(run), _interval(run), _lean(run), _weak(run)]
+    said += [_promotion(run), _failures(run), _warnings(run)]
     return [one for one in said if one is not None]
 
 
+def _meaning(run: Run) -> tuple[str, str] | None:
+    """What the number in the first sentence is, for a reader who does not know the metric."""
+    value = run.headline.get((run.leader, run.metric))
+    if run.metric != "wape" or value is None:
+        return None
+    return f"That is: its errors add up to {percent(value)} of the actual units (WAPE).", "plain"
+
+
 def _second_place(run: Run) -> tuple[str, str] | None:
+    """How sure the first place is, from paired tests against every other model."""
     if run.best is None or len(run.models) < 2:
         return None
     rivals = [(paired(run.rows, m, run.best), m) for m in run.models if m != run.best]
-    known = [(p, m) for p, m in rivals if p is not None]
+    known = [(p, m) for p, m in rivals if p is not None and p.p is not None]
     if not known:
         return None
-    close, name = min(known, key=lambda pair: pair[0].difference)
-    if close.p is None:
-        return None
-    if close.p >= SURE:
+    equal = [m for p, m in known if p.p is not None and p.p >= SURE]
+    if equal:
         return (
-            f"It is not clearly ahead of {name}: their WAPEs on the same rows differ by "
-            f"{score(abs(close.difference))}, which may be chance (p = {close.p:.2f}). Prefer the "
-            "simpler of the two.",
+            f"It is not clearly ahead of {' and '.join(equal)}: on the same rows the difference in "
+            f"WAPE may be chance (section 2).{_fastest(run, [run.best, *equal])}",
             "note",
         )
+    close, name = min(known, key=lambda pair: pair[0].difference)
     if close.difference < 0:
         return (
             f"By WAPE alone {name} is better by {score(-close.difference)}; the choice was made "
@@ -81,6 +90,22 @@ def _second_place(run: Run) -> tuple[str, str] | None:
             "note",
         )
     return f"The lead on the next model by WAPE, {name}, is more than chance would give.", "plain"
+
+
+def _fastest(run: Run, models: list[str]) -> str:
+    """Which of models that are equally good took the least work; empty if the run does not say."""
+    spent = dict.fromkeys(models, 0.0)
+    for task in run.manifest.get("tasks") or []:
+        model, _, stage = task["name"].partition("/")
+        if model in spent and stage.startswith("backtest"):
+            spent[model] += float(task["seconds"])
+    first = min(spent, key=lambda m: spent[m])
+    if spent[first] <= 0 or first == run.best:
+        return ""
+    return (
+        f" Of these, {first} needed the least work: {seconds(spent[first])} in the back-test, "
+        f"{run.best} {seconds(spent[str(run.best)])}."
+    )
 
 
 def _interval(run: Run) -> tuple[str, str] | None:
@@ -119,6 +144,35 @@ def _lean(run: Run) -> tuple[str, str] | None:
     return f"In sum its forecasts were {percent(abs(lean), 1)} too {side}.", tone
 
 
+def _weak(run: Run) -> tuple[str, str] | None:
+    """Where it fails: the groups of series with the highest WAPE, and those it should not do."""
+    weak, lost = weakest(run)
+    if not weak and not lost:
+        return None
+    text = f"It is weakest for {', '.join(f'{n} (WAPE {score(v)})' for n, v in weak)}"
+    if not weak:
+        text = "No group of series stands out by its error"
+    if lost:
+        return f"{text}; it is worse than {run.baseline} for {', '.join(lost)}.", "bad"
+    return f"{text} (section 3).", "note" if weak else "plain"
+
+
+def _promotion(run: Run) -> tuple[str, str] | None:
+    found = uplift.largest(run)
+    if found is None:
+        return None
+    text = (
+        f"Periods marked {found.name} sold {percent(found.share)} more than without it "
+        f"({percent(found.low)} to {percent(found.high)})"
+    )
+    if found.share < 0:
+        text = (
+            f"Periods marked {found.name} sold {percent(-found.share)} less than without it "
+            f"({percent(-found.high)} to {percent(-found.low)})"
+        )
+    return f"{text}, by comparison with unmarked periods nearby (section 5).", "plain"
+
+
 def _failures(run: Run) -> tuple[str, str] | None:
     counts = run.manifest.get("failures") or {}
     failed, skipped = counts.get("failed", 0), counts.get("skipped", 0)
@@ -153,6 +207,7 @@ def _figures(run: Run) -> list[Figure]:
         if leader != base:
             against = f"{base}: {score(run.headline.get((base, metric)))}"
         items.append(Figure(f"{metric} of {leader}", run.headline[leader, metric], against))
+    items += _ahead(run)
     data = run.manifest.get("data") or {}
     if data:
         span = f"{data['first']} to {data['cutoff']}, every {data['freq']}"
@@ -162,3 +217,13 @@ def _figures(run: Run) -> list[Figure]:
     if "seconds" in run.manifest:
         items.append(Figure("run time", seconds(run.manifest["seconds"])))
     return items
+
+
+def _ahead(run: Run) -> list[Figure]:
+    """What it forecasts in sum for the periods ahead."""
+    forecast = run.results.tables.get("forecast")
+    mine = None if forecast is None else forecast.filter(pl.col("model") == run.leader)
+    if mine is None or mine.is_empty():
+        return []
+    span = f"all series, {mine['ds'].min()} to {mine['ds'].max()}"
+    return [Figure("forecast ahead, units", float(mine["y_hat"].sum()), span)]

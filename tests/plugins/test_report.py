@@ -20,6 +20,7 @@ from engine.runner import run as run_spec
 from engine.spec.validate import validate_text
 from engine_report.params import ReportParams
 from engine_report.reading import read
+from engine_report.segments import weakest
 from engine_report.writer import ReportWriter, document
 from tests.plugins.report_runs import SPEC, Page, finished_run
 
@@ -77,6 +78,36 @@ def test_scores_by_fold_and_segment_are_those_of_scores_parquet(folder: Path, pa
         shown = {f"{key}={row[0]}": float(row[2]) for row in segments}
         assert shown == pytest.approx({k: v for k, v in wanted.items() if k in shown}, rel=1e-12)
         assert len(shown) == sum(k.startswith(key) for k in wanted)
+
+
+def test_the_verdict_says_what_fails_what_promotions_sold_and_how_much_is_ahead(folder: Path):
+    run = read(results(folder), ReportParams())
+    blocks = document(run).sections[0].blocks
+    said = " ".join(b.text for b in blocks if b.kind == "prose")
+    scores = pl.read_parquet(folder / "scores.parquet").filter(model="ridge", metric="wape")
+    whole = scores.filter(pl.col("cutoff").is_null(), pl.col("segment") == "all")["value"].item()
+    assert f"errors add up to {100 * whole:.0f} % of the actual units" in said
+    assert "Periods marked promo sold" in said
+    (figures,) = [b for b in blocks if b.kind == "figures"]
+    (ahead,) = [f for f in figures.items if f.name == "forecast ahead, units"]
+    forecast = pl.read_parquet(folder / "forecast.parquet").filter(model="ridge")
+    assert ahead.value == pytest.approx(forecast["y_hat"].sum(), rel=1e-12)
+
+
+def test_the_verdict_names_the_group_of_series_that_the_model_fails_on(folder: Path):
+    broken = (pl.col("store") == "store_001") & (pl.col("model") == "ridge")
+    spoiled = pl.when(broken).then(pl.col("y") + 20 * (pl.col("y_hat") - pl.col("y")))
+    tested = results(folder).tables["backtest"]
+    backtest = tested.with_columns(y_hat=spoiled.otherwise(pl.col("y_hat")))
+    run = read(results(folder, backtest=backtest), ReportParams())
+    weak, lost = weakest(run)
+    rows = backtest.filter(broken)
+    true = (rows["y_hat"] - rows["y"]).abs().sum() / rows["y"].sum()
+    assert ("store store_001", pytest.approx(true)) in weak
+    assert "store store_001" in lost
+    assert "store store_002" not in [*lost, *(name for name, _ in weak)]
+    said = [b.text for b in document(run).sections[0].blocks if b.kind == "prose"]
+    assert any("worse than snaive for" in text and "store store_001" in text for text in said)
 
 
 def test_nothing_is_fetched_and_every_chart_and_table_is_named(page: Page):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -98,3 +99,46 @@ def test_the_leaderboard_has_every_fold_and_its_spread_and_the_steps(folder: Pat
     (ridge,) = [row for row in rows if row[0] == "ridge"]
     true = (tested["y_hat"] - tested["y"]).abs().sum() / tested["y"].sum()
     assert float(ridge[3]) == pytest.approx(true, rel=1e-9)
+
+
+def test_the_ticks_of_small_numbers_keep_their_digits():
+    rows = [{"covariate": "price", "increase": 0.031}, {"covariate": "promo", "increase": 0.084}]
+    svg = charts.bars(rows, "covariate", "increase", "WAPE added")
+    assert ">0.02</text>" in svg
+    assert ">0.04</text>" in svg
+
+
+def test_the_legend_names_only_what_is_drawn_in_the_color_it_always_has():
+    frame = pl.DataFrame({"step": [1, 2], "value": [0.1, 0.2], "model": ["b", "b"]})
+    svg = charts.lines(frame, "step", "value", ["a", "b"], ("step ahead", "WAPE"))
+    assert ">b</text>" in svg
+    assert ">a</text>" not in svg
+    assert "var(--c2)" in svg
+    assert "var(--c1)" not in svg
+
+
+def luminance(color: str) -> float:
+    """Relative luminance of WCAG 2.2 of `#rrggbb` or `#rgb`."""
+    digits = color[1:] if len(color) == 7 else "".join(2 * c for c in color[1:])
+    parts = [int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    dark, light = sorted((luminance(a), luminance(b)))
+    return (light + 0.05) / (dark + 0.05)
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_colors_can_be_told_from_their_ground(scheme: int):
+    """WCAG 2.2: 4.5 for text (1.4.3), 3 for what a chart draws (1.4.11)."""
+    style = (Path(charts.__file__).parent / "templates" / "style.css").read_text()
+    roots = re.findall(r":root \{(.*?)\}", style, re.DOTALL)
+    color = dict(re.findall(r"--(\w+): (#\w+)", roots[scheme]))
+    for text in ("ink", "quiet", "link"):
+        for ground in ("ground", "panel"):
+            assert contrast(color[text], color[ground]) >= 4.5, (text, ground)
+    for mark in ("good", "bad", "note", *(f"c{i}" for i in range(1, 9))):
+        assert contrast(color[mark], color["ground"]) >= 3, mark
+    assert contrast(color["c1"], color["shade"]) >= 3

@@ -33,10 +33,12 @@ function sortBy(table, heads, index) {
 
 for (const gallery of document.querySelectorAll(".gallery")) {
   const input = gallery.querySelector("input");
+  const button = gallery.querySelector("button");
   const figures = [...gallery.querySelectorAll("figure")];
   const choose = () => {
     const wanted = input.value.trim().toLowerCase();
-    const most = wanted ? figures.length : Number(gallery.dataset.shown);
+    const all = button.getAttribute("aria-pressed") === "true";
+    const most = wanted || all ? figures.length : Number(gallery.dataset.shown);
     let shown = 0;
     for (const figure of figures) {
       const fits = figure.dataset.name.toLowerCase().includes(wanted);
@@ -46,5 +48,11 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     gallery.querySelector(".count").textContent = `${shown} of ${figures.length} drawn series shown`;
   };
   input.addEventListener("input", choose);
+  button.hidden = figures.length <= Number(gallery.dataset.shown);
+  button.addEventListener("click", () => {
+    button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+    button.textContent = button.getAttribute("aria-pressed") === "true" ? "Show fewer" : "Show all";
+    choose();
+  });
   choose();
 }
