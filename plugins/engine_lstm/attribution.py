@@ -49,30 +49,34 @@ def attribution(
     return table.sort("share", "covariate", descending=[True, False])
 
 
-def integrated(shape: NetworkShape, weights: Weights, inputs: Inputs, channels: int) -> Floats:
+def integrated(
+    shape: NetworkShape, weights: Weights, inputs: Inputs, channels: int, steps: int = STEPS
+) -> Floats:
     """Integrated gradients (series, steps, channels) of the sum of a series' forecasts over all steps.
 
     The path leads from covariates that are average on all dates ahead (0 after standardisation) to
     those of `inputs`; what came before, the date and the gaps stay as they are. The gradients are
-    taken in the middle of `STEPS` equal parts. Their sum over steps and channels is the difference
+    taken in the middle of `steps` equal parts. Their sum over steps and channels is the difference
     of the sums of both forecasts, up to the error of that rule (Sundararajan, Taly & Yan, Axiomatic
     attribution for deep networks, 2017). In the network's unit, y less its level over its scale, so
     that large series do not count more.
     """
-    return np.asarray(_integrated(shape, weights, inputs, channels))
+    return np.asarray(_integrated(shape, weights, inputs, channels, steps))
 
 
-@partial(jax.jit, static_argnames=("shape", "channels"))
-def _integrated(shape: NetworkShape, weights: Weights, inputs: Inputs, channels: int) -> Array:
+@partial(jax.jit, static_argnames=("shape", "channels", "steps"))
+def _integrated(
+    shape: NetworkShape, weights: Weights, inputs: Inputs, channels: int, steps: int
+) -> Array:
     known = jnp.asarray(inputs.known)
     begin = known.shape[1] - shape.steps
     ahead = known[:, begin:, :channels]
     gradient = jax.grad(partial(_total, shape, weights, inputs._replace(known=known)))
 
     def part(number: Array) -> Array:
-        return gradient(ahead * (number + 0.5) / STEPS)
+        return gradient(ahead * (number + 0.5) / steps)
 
-    return ahead * lax.map(part, jnp.arange(STEPS, dtype=jnp.float32)).mean(axis=0)
+    return ahead * lax.map(part, jnp.arange(steps, dtype=jnp.float32)).mean(axis=0)
 
 
 def _total(shape: NetworkShape, weights: Weights, inputs: Inputs, ahead: Array) -> Array:
