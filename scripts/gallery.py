@@ -41,9 +41,13 @@ VIEWS = (
         "series",
         without=".gallery figure:nth-of-type(n+5), .gallery ~ * { display: none }",
     ),
-    View("drivers", "drivers", without=".scroll ~ .scroll, .charts ~ * { display: none }"),
+    View(
+        "drivers",
+        "drivers",
+        without=".scroll ~ .scroll, .charts ~ *, figure:nth-of-type(2) { display: none }",
+    ),
     View("health", "health"),
-    View("phone", "verdict", width=390, dark=True),
+    View("phone", "verdict", width=390, dark=True, without="body { width: 390px; margin: 0 }"),
 )
 
 
