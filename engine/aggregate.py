@@ -8,8 +8,9 @@ the cutoff, so that nothing here can look ahead.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,22 +58,84 @@ def aggregated(history: Panel, future: Future, by: Sequence[str], share: int) ->
     whose mean is a series' part; without any sales in a group all its series get the same part.
     """
     labels, member = _groups(history.series, by)
-    frame, offsets, starts = _summed(history, member)
     names = pl.Series("unique_id", labels).cast(pl.Enum(labels))
-    rows = np.repeat(np.arange(len(labels)), np.diff(offsets))
-    named = frame.with_columns(names.gather(rows))
+    starts = np.full(len(labels), np.iinfo(np.int64).max)
+    np.minimum.at(starts, member, history.starts)
+    # A group begins with its first series and all end together: it has a row for every period.
+    lengths = history.end - starts + 1
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    place = np.repeat((offsets[:-1] - starts)[member] + history.starts, history.lengths)
+    within = np.arange(place.size) - np.repeat(history.offsets[:-1], history.lengths)
+    cells = _Cells(place + within, int(offsets[-1]))
+    rows = pl.Series(np.repeat(np.arange(len(labels)), lengths))
+    periods = pl.Series(np.arange(offsets[-1]) + np.repeat(starts - offsets[:-1], lengths))
+    frame = pl.DataFrame(
+        [
+            names.gather(rows),
+            history.grid.timestamps(periods),
+            cells.total(history.frame["y"]),
+            *_means(history.frame, cells, history),
+        ]
+    )
     summed = replace(
         history,
-        frame=named.select(history.frame.columns),
+        frame=frame.select(history.frame.columns),
         series=_agreed(history.series, member, names),
         offsets=offsets,
         starts=starts,
     )
-    coming = _means(future.frame, np.repeat(member, future.ahead_max), "ahead", history)
-    rows = np.repeat(np.arange(len(labels)), future.ahead_max)
-    coming = coming.with_columns(names.gather(rows)).select(future.frame.columns)
-    ahead = replace(future, frame=coming, n_series=len(labels))
-    return Aggregated(summed, ahead, member, _shares(history, member, share))
+    return Aggregated(
+        summed, _coming(history, future, names, member), member, _shares(history, member, share)
+    )
+
+
+def _coming(history: Panel, future: Future, names: pl.Series, member: IntArray) -> Future:
+    """What is known ahead of each group: means over its series."""
+    steps, count = future.ahead_max, len(names)
+    ahead = np.arange(steps)
+    cells = _Cells((member[:, None] * steps + ahead).ravel(), count * steps)
+    one = future.frame.select("ds", "ahead").head(steps)
+    frame = pl.concat([one] * count).hstack(
+        [names.gather(np.repeat(np.arange(count), steps)), *_means(future.frame, cells, history)]
+    )
+    return replace(future, frame=frame.select(future.frame.columns), n_series=count)
+
+
+@dataclass(frozen=True)
+class _Cells:
+    """Which cell, a group and a period, each row belongs to: int64 (rows,); cells are `count` many.
+
+    Sums go through the rows in their order, so that they are the same on every run.
+    """
+
+    index: IntArray
+    count: int
+
+    def total(self, values: pl.Series) -> pl.Series:
+        """Sum of what is observed in each cell, null where nothing is."""
+        seen, sums = self._sums(values)
+        return pl.Series(values.name, np.where(seen > 0, sums, np.nan), nan_to_null=True)
+
+    def mean(self, values: pl.Series) -> pl.Series:
+        """Mean of what is observed in each cell, null where nothing is."""
+        seen, sums = self._sums(values)
+        means = np.where(seen > 0, sums / np.maximum(seen, 1), np.nan)
+        return pl.Series(values.name, means, nan_to_null=True)
+
+    def _sums(self, values: pl.Series) -> tuple[IntArray, npt.NDArray[np.float64]]:
+        """Observed values of each cell, and their sum."""
+        if values.null_count():
+            seen = np.bincount(self.index[values.is_not_null().to_numpy()], minlength=self.count)
+        else:
+            seen = self._size
+        weights = values.cast(pl.Float64).fill_null(0.0).to_numpy()
+        sums: npt.NDArray[Any] = np.bincount(self.index, weights=weights, minlength=self.count)
+        return seen, sums
+
+    @cached_property
+    def _size(self) -> IntArray:
+        """Rows of each cell."""
+        return np.bincount(self.index, minlength=self.count)
 
 
 def _groups(series: pl.DataFrame, by: Sequence[str]) -> tuple[list[str], IntArray]:
@@ -85,36 +148,18 @@ def _groups(series: pl.DataFrame, by: Sequence[str]) -> tuple[list[str], IntArra
     return labels.to_list(), label.cast(pl.Enum(labels)).to_physical().to_numpy().astype(np.int64)
 
 
-def _summed(history: Panel, member: IntArray) -> tuple[pl.DataFrame, IntArray, IntArray]:
-    """Rows of the groups, sorted, with their offsets and first ordinals.
-
-    A group begins with its first series and all end together, so that it has a row for every period.
-    """
-    y = pl.when(pl.col("y").count() > 0).then(pl.col("y").sum())
-    frame = _means(history.frame, np.repeat(member, history.lengths), "ds", history, y)
-    count = int(member.max()) + 1
-    lengths = np.bincount(frame[GROUP].to_numpy(), minlength=count)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    starts = np.full(count, np.iinfo(np.int64).max)
-    np.minimum.at(starts, member, history.starts)
-    return frame, offsets, starts
-
-
-def _means(
-    frame: pl.DataFrame, group: IntArray, time: str, history: Panel, *further: pl.Expr
-) -> pl.DataFrame:
-    """One row a group and `time`, sorted by both: means of the covariates that `frame` has."""
+def _means(frame: pl.DataFrame, cells: _Cells, history: Panel) -> Iterator[pl.Series]:
+    """Covariates of the cells: means of numbers, categories where all rows agree."""
     columns = [c for c in history.roles.covariates if c in frame.columns]
     numbers = set(history.numeric(columns))
-    wanted: list[pl.Expr] = [*further]
     for column in columns:
-        value = pl.col(column)
-        same = pl.when(value.n_unique() == 1).then(value.first())
-        wanted.append(value.cast(pl.Float64).mean() if column in numbers else same.alias(column))
-    if time != "ds":
-        wanted.append(pl.col("ds").first())
-    rows = frame.with_columns(pl.Series(GROUP, group))
-    return rows.group_by(GROUP, time).agg(wanted).sort(GROUP, time)
+        if column in numbers:
+            yield cells.mean(frame[column])
+    texts = [c for c in columns if c not in numbers]
+    if texts:
+        same = [pl.when(pl.col(c).n_unique() == 1).then(pl.col(c).first()).alias(c) for c in texts]
+        rows = frame.select(pl.Series(GROUP, cells.index), *texts)
+        yield from rows.group_by(GROUP).agg(same).sort(GROUP).drop(GROUP).get_columns()
 
 
 def _agreed(series: pl.DataFrame, member: IntArray, names: pl.Series) -> pl.DataFrame:

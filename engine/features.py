@@ -151,6 +151,8 @@ def add_cross_sections(panel: Panel, sections: Sequence[CrossSection]) -> Panel:
     needed = {c for s in sections for c in (*s.by, *s.expr.meta.root_names())}
     borrowed = [c for c in panel.series.columns if c in needed and c not in frame.columns]
     wide = frame.with_columns(panel.series[c].gather(index).alias(c) for c in borrowed)
+    flags = [c for c in frame.columns if c in needed and frame.schema[c] == pl.Boolean]
+    wide = wide.with_columns(pl.col(flags).cast(pl.Float32))
     for section in sections:
         column = section.expr.over([*section.by, "ds"]).cast(pl.Float32).alias(section.name)
         wide = wide.with_columns(column)
@@ -168,7 +170,7 @@ def evaluate(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
         return out
     needed = {c for f in features for c in f.expr.meta.root_names()}
     columns = [c for c in frame.columns if c in needed and c != "unique_id"]
-    lists = _grouped(frame.select("unique_id", *columns), features)
+    lists = _grouped(with_numbers(frame.select("unique_id", *columns)), features)
     for i, feature in enumerate(features):
         values = lists[str(i)].explode(empty_as_null=False)
         if len(values) != frame.height:
@@ -179,6 +181,11 @@ def evaluate(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
         out[i] = values.fill_null(float("nan")).to_numpy()
         lists = lists.drop(str(i))
     return out
+
+
+def with_numbers(frame: pl.DataFrame) -> pl.DataFrame:
+    """Flags as Float32: what features are made of are numbers and categories."""
+    return frame.with_columns(pl.col(pl.Boolean).cast(pl.Float32))
 
 
 def _grouped(frame: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:

@@ -30,8 +30,8 @@ def _add(digest: hashlib.blake2b, column: pl.Series) -> None:
     if isinstance(column.dtype, pl.Enum):
         digest.update("\x1f".join(column.dtype.categories).encode())
     values = column.to_physical()
-    short = values.dtype.is_float()
-    numbers = values.fill_nan(None).cast(pl.Float32) if short else values.cast(pl.Int64)
+    short = values.dtype.is_float() or values.dtype == pl.Boolean
+    numbers = values.cast(pl.Float32).fill_nan(None) if short else values.cast(pl.Int64)
     missing = numbers.is_null()
     digest.update(missing.cast(pl.UInt8).to_numpy().data)
     # Adding zero turns a negative zero into a positive one.

@@ -45,7 +45,7 @@ class Panel:
     """Series up to and including a cutoff, or with known future rows after it.
 
     frame: `unique_id` (Enum in series order), `ds`, `y` Float64, future and past covariates
-        (numbers are Float64/Float32, categories String/Enum); rows sorted by (unique_id, ds).
+        (numbers are Float64/Float32, flags Boolean, categories Enum); rows sorted by (unique_id, ds).
     series: one row a series in the same order: `unique_id`, key columns, static columns.
     offsets: Int64 (n_series + 1); rows of series i are `offsets[i]:offsets[i + 1]`.
     starts: Int64 (n_series); ordinal of each series' first row.
