@@ -83,6 +83,17 @@ def test_categories_are_kept_where_the_series_of_a_group_agree():
     assert made.history.frame["sky"].cast(pl.String).to_list()[:2] == ["wet", None]
 
 
+def test_a_period_in_which_nothing_was_observed_stays_missing():
+    frame = rows(n_series=2, periods=20, future=HORIZON)
+    lost = (pl.col("store") == 1) & (pl.col("ds") == frame["ds"][3])
+    both = pl.col("ds") == frame["ds"][5]
+    holes = frame.with_columns(y=pl.when(~lost & ~both).then(pl.col("y")))
+    made = aggregated(*history_and_future(panel(holes)), by=[], share=7)
+    y = made.history.frame["y"]
+    other = frame.filter(pl.col("store") == 2)["y"]
+    assert y[3] == other[3] and y[5] is None and y.null_count() == 1
+
+
 def test_a_group_begins_with_its_first_series():
     frame = rows(n_series=2, periods=20, future=HORIZON)
     late = (pl.col("store") == 2) & (pl.col("ds") < frame["ds"][5])

@@ -8,9 +8,12 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from engine.contracts import Feature
 from engine.data.build import Missing
+from engine.data.fingerprint import panel_fingerprint
 from engine.data.panel import Panel
 from engine.errors import DataError
+from engine.features import evaluate
 from engine.future import future_of
 from tests.panels import START, panel, rows
 
@@ -275,3 +278,33 @@ def test_a_hole_on_the_last_days_of_the_history_is_no_unknown_horizon():
     )  # fmt: skip
     one = filled.select([0]).frame["price"].to_list()
     assert one[-4:] == [0.0, 0.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [("zero", [1, 0, 0, 1]), ("forward_fill", [1, 1, 1, 1]), ("interpolate", [1, 1, 1, 1])],
+)
+def test_a_flag_with_holes_follows_its_policy(policy: str, expected: list[int]):
+    frame = rows(1, 4).with_columns(promo=pl.Series([True, None, None, True]))
+    built = panel(frame, ahead=0, missing=Missing(columns={"promo": policy}))
+    assert built.frame["promo"].cast(pl.Int8).to_list() == expected
+
+
+def test_flags_and_the_same_numbers_give_the_same_features_future_and_fingerprint():
+    numbers = rows(3, 30, future=7)
+    flags = numbers.with_columns(pl.col("promo") > 0)
+    as_numbers, as_flags = (panel(frame, past=()) for frame in (numbers, flags))
+    assert as_flags.frame.schema["promo"] == pl.Boolean
+    lagged = Feature("promo_before", pl.col("promo").shift(1) * 2, "history", lookback=1)
+    here = [evaluate(p.frame, [lagged]) for p in (as_numbers, as_flags)]
+    assert np.array_equal(*here, equal_nan=True)
+    ahead = [future_of(p, p.end, 0, 7).dense(["promo"]) for p in (as_numbers, as_flags)]
+    assert np.array_equal(*ahead)
+    assert panel_fingerprint(as_flags) == panel_fingerprint(as_numbers)
+
+
+def test_series_years_apart_are_put_in_order_without_a_place_for_every_day_between():
+    far = {"a": {9_000: 3.0, 0: 1.0}, "b": {9_000: 5.0, 8_999: 4.0}}
+    built = plain(frame_of(far))  # type: ignore[arg-type]
+    assert built.lengths.tolist() == [9_001, 2]
+    assert built.frame["y"].drop_nulls().to_list() == [1.0, 3.0, 4.0, 5.0]

@@ -31,8 +31,15 @@ def _add(digest: hashlib.blake2b, column: pl.Series) -> None:
         digest.update("\x1f".join(column.dtype.categories).encode())
     values = column.to_physical()
     short = values.dtype.is_float() or values.dtype == pl.Boolean
-    numbers = values.cast(pl.Float32).fill_nan(None) if short else values.cast(pl.Int64)
-    missing = numbers.is_null()
-    digest.update(missing.cast(pl.UInt8).to_numpy().data)
+    numbers = values.cast(pl.Float32 if short else pl.Int64)
+    if values.dtype.is_float():
+        numbers = numbers.fill_nan(None)
+    if numbers.null_count():
+        digest.update(numbers.is_null().cast(pl.UInt8).to_numpy().data)
+        numbers = numbers.fill_null(0)
+    else:
+        digest.update(bytes(len(numbers)))
     # Adding zero turns a negative zero into a positive one.
-    digest.update((numbers.fill_null(0).to_numpy() + 0).data)
+    digest.update(
+        (numbers.to_numpy() + 0).data if values.dtype.is_float() else numbers.to_numpy().data
+    )
