@@ -89,7 +89,8 @@ class CrossSection:
 
     `expr` is evaluated over groups of `by` (key, static or future columns) and `ds` on the whole
     panel first; the result becomes a covariate of the same availability as its inputs (`known` if
-    all are known ahead), which features use by `name`.
+    all are known ahead), which features use by `name`. One that reads `y` is evaluated on the history
+    of all series up to the cutoff, with `y` as the model sees it: transformed and scaled.
     """
 
     name: str

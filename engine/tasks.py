@@ -25,7 +25,7 @@ from engine.contracts import ExplainedModel, Prediction, Report, Training
 from engine.data.forecast import forecast_frame, ordered_quantiles, quantile_column
 from engine.data.panel import Future, Panel
 from engine.errors import EngineError, PluginError, first_line
-from engine.features import panel_with_features, with_covariates
+from engine.features import add_cross_sections, panel_with_features, with_covariates
 from engine.future import future_of
 from engine.horizon import TabularModel, default_buckets
 from engine.ingest import declared_roles
@@ -152,8 +152,9 @@ class _Wrapped:
     def inputs(self, cutoff: int) -> tuple[Panel, Future]:
         """History up to a cutoff and its known future, transformed, with features added."""
         history, future = self._seen(cutoff)
-        transform = target_transform(history, self._use.target, self._use.scale, self._task.model)
-        history = transform.apply(history)
+        history = self._transformed(history)
+        if self._plan.sections_of_y:
+            history = self._with_sections(history, cutoff)
         if self._design:
             return history, future
         history, future = panel_with_features(history, future, self._plan)
@@ -161,6 +162,19 @@ class _Wrapped:
         if self._use.window is not None:
             history = history.tail(self._use.window)
         return history, future
+
+    def _transformed(self, history: Panel) -> Panel:
+        use = self._use
+        return target_transform(history, use.target, use.scale, self._task.model).apply(history)
+
+    def _with_sections(self, history: Panel, cutoff: int) -> Panel:
+        """Cross-sections of the transformed `y`, over all series, also where a task has a part."""
+        sections, work = self._plan.sections_of_y, self._work
+        if self._task.series is None:
+            return add_cross_sections(history, sections)
+        whole = self._transformed(cut(work.panel, work.spec, cutoff, None)[0])
+        whole = add_cross_sections(whole, sections)
+        return whole.select(np.flatnonzero(whole.series["unique_id"].is_in(history.ids)))
 
     def _visible(self, history: Panel) -> list[str]:
         """Columns a model of whole series sees: what it takes and asked for, and its features.

@@ -80,9 +80,12 @@ def check_models(panel: Panel, spec: RunSpec, registry: Registry) -> None:
 
 
 def prepare(folder: Path, panel: Panel, spec: RunSpec, registry: Registry) -> Workspace:
-    """Plan the features, add cross-sectional columns, and write the folder that tasks read."""
+    """Plan the features, add cross-sectional columns, and write the folder that tasks read.
+
+    Those made of `y` are left to the tasks: they depend on the model's transform and the cutoff.
+    """
     plan = plan_of(panel, spec, registry)
-    panel = add_cross_sections(panel, plan.cross_sections)
+    panel = add_cross_sections(panel, plan.sections_of_covariates)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results").mkdir(exist_ok=True)
     panel.frame.write_ipc(folder / PANEL, compression="uncompressed")
