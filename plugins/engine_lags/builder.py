@@ -99,10 +99,13 @@ def _seasonal_features(
         # The window ends at the row that is read: a centered one could reach past the cutoff.
         expr = lags[0][0].rolling_mean(window, min_samples=min_samples)
         yield Feature(f"{label}_mean_{window}", expr, "aligned", window - 1 + reach[0], steps)
-    for window in season.change:
-        growth = value - lags[0][0].shift(steps)
-        expr = growth.rolling_mean(window, min_samples=min_samples)
-        yield Feature(f"{label}_change_{window}", expr, "history", window - 1 + steps + reach[0])
+    growth = value - lags[0][0].shift(steps)
+    methods = {"mean": growth.rolling_mean, "median": growth.rolling_median}
+    for statistic, method in methods.items():
+        for window in getattr(season.change, statistic):
+            expr = method(window, min_samples=min_samples)
+            back = window - 1 + steps + reach[0]
+            yield Feature(f"{label}_change_{statistic}_{window}", expr, "history", back)
 
 
 def _seasons_before(value: pl.Expr, season: Seasonal, count: int) -> tuple[pl.Expr, int]:

@@ -16,6 +16,17 @@ Level = Annotated[float, Field(ge=0, le=1)]
 Alpha = Annotated[float, Field(gt=0, le=1)]
 
 
+class Change(Params):
+    """Growth against one season before, over windows of steps that end at the cutoff."""
+
+    mean: tuple[Window, ...] = Field((), description="Windows of the mean difference.")
+    median: tuple[Window, ...] = Field(
+        (),
+        description="Windows of the median difference, which a holiday that came in another week "
+        "does not move.",
+    )
+
+
 class Seasonal(Params):
     """Values of earlier seasons, counted back from the target date."""
 
@@ -31,10 +42,10 @@ class Seasonal(Params):
     windows: tuple[WideWindow, ...] = Field(
         (), description="Also means over windows that end one season before the target."
     )
-    change: tuple[Window, ...] = Field(
-        (),
-        description="Also means, over windows that end at the cutoff, of the difference to one season "
-        "before: growth against last year that no holiday within the window distorts.",
+    change: Change = Field(
+        Change.model_validate({}),
+        description="Also growth, without the season: the difference to one season before, over "
+        "windows that end at the cutoff: {median: [13]}.",
     )
     weekday: tuple[str, ...] = Field(
         (),
@@ -142,7 +153,8 @@ class LagsParams(Params):
         yield "seasonal periods", tuple(s.period for s in self.seasons)
         for season in self.seasons:
             yield f"seasonal windows of period {season.period:g}", season.windows
-            yield f"seasonal change of period {season.period:g}", season.change
+            yield f"seasonal change means of period {season.period:g}", season.change.mean
+            yield f"seasonal change medians of period {season.period:g}", season.change.median
         for name, windows in self.rolling.windows():
             yield f"rolling {name}", windows
         yield "ewm", self.ewm
@@ -174,7 +186,8 @@ class LagsParams(Params):
             *self.rolling.windows(),
             ("zero_share", self.zero_share),
             *(("seasonal", season.windows) for season in self.seasons),
-            *(("seasonal change", season.change) for season in self.seasons),
+            *(("seasonal change mean", season.change.mean) for season in self.seasons),
+            *(("seasonal change median", season.change.median) for season in self.seasons),
         ]
         for name, windows in named:
             short = [w for w in windows if w < self.min_samples]
