@@ -19,6 +19,7 @@ from engine.components import NoParams
 from engine.contracts import Design, Selection
 from engine.errors import SpecError
 from engine.registry import Registry
+from engine.spec import loader
 from engine.spec.reference import reference
 from engine.spec.validate import load_spec, validate_text
 from engine.testing.card import check_names
@@ -121,7 +122,7 @@ def test_the_commands_and_models_of_the_guide_to_features_work(tmp_path, monkeyp
     shown = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     models = {"promo": {"ridge", "small"}, "walmart": {"ridge"}}
     for (name, expected), text in zip(models.items(), shown, strict=True):
-        spec = yaml.safe_load((ROOT / "specs" / f"{name}.yaml").read_text())
+        spec = loader.parse((ROOT / "specs" / f"{name}.yaml").read_text()).data
         spec |= yaml.safe_load(text) | {"expect": [], "run": {}}
         loaded = validate_text(yaml.safe_dump(spec, sort_keys=False), "p.yaml", Registry.discover())
         assert set(loaded.spec.models) == expected
