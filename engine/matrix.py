@@ -17,7 +17,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 import engine
-from engine.abilities import capabilities_of, plan_for
+from engine.abilities import capabilities_of, masked, plan_for
 from engine.backtest import eligible
 from engine.components import Capabilities, Model
 from engine.contracts import Design, DesignBlock, Prediction, Training
@@ -206,7 +206,7 @@ class _Rows:
     def frames(self, panel: Panel) -> Iterator[pl.DataFrame]:
         """Rows of a few whole series at a time; no more than one shard's features are held."""
         panel = panel.select(eligible(panel, self.cutoff, self.spec).index)
-        history = history_of(panel, self.spec, self.cutoff)
+        history = masked(history_of(panel, self.spec, self.cutoff), self.use.mask)
         transform = target_transform(history, self.use.target, self.use.scale, self.name)
         history = add_cross_sections(transform.apply(history), self.plan.sections_of_y)
         first = 0

@@ -20,6 +20,7 @@ from engine.contracts import FeatureSelector
 from engine.data.calendar import Frequency, TimeGrid
 from engine.data.checks import negative_target
 from engine.data.panel import Panel, Roles
+from engine.errors import DataError
 from engine.features import FeaturePlan, add_cross_sections, feature_context, plan_features
 from engine.ingest import declared_roles
 from engine.registry import Registry, build
@@ -75,6 +76,12 @@ def check_models(panel: Panel, spec: RunSpec, registry: Registry) -> None:
         component = registry.find("model", use.use).component
         assert isinstance(component, Model)
         check_features(name, component.capabilities, use, plan, panel.roles)
+        words = sorted(set(use.mask) - set(panel.numeric(use.mask)))
+        if words:
+            raise DataError(
+                f"model {name!r} has the mask {words[0]!r}, which is not a number or a flag",
+                hint="make a 0/1 column of it",
+            )
         if use.target == "log1p":
             negative_target(panel.frame["y"], panel.frame["unique_id"], name)
 

@@ -13,6 +13,7 @@ from engine.blocks import rows_of
 from engine.contracts import Design
 from engine.design import SharedDesign
 from engine.errors import DataError
+from engine_ridge.demand import counted, response_of, tells_demand
 from engine_ridge.fitted import FittedRidge
 from engine_ridge.interactions import matching, one_matching, products_of
 from engine_ridge.members import members_of
@@ -48,7 +49,8 @@ class Ridge:
     def fit_all(self, shared: SharedDesign) -> list[FittedRidge]:
         """Fit all buckets of steps; one pass over the shards if all series share coefficients."""
         params = self.params
-        if params.scope != "global" or params.weight is not None or params.offset is not None:
+        alone = params.scope == "global" and not params.elasticity
+        if not alone or params.weight is not None or params.offset is not None:
             return [self.fit(design) for design in shared.designs]
         design = shared.designs[0]
         self._check_size(design)
@@ -110,7 +112,13 @@ class Ridge:
         learned = learned_tables(solution, names, whole)
         if params.elasticity:
             ids = design.series["unique_id"] if members is None else pl.Series(members.names)
-            learned["elasticity"] = elasticity_table(solution, names, params.elasticity, ids, whole)
+            response = response_of(statistics)
+            if response is not None and params.scope == "partial":
+                # A series without rows is taken to sell as all of them do.
+                response = np.concatenate([response_of(statistics.pooled()), response])  # type: ignore[list-item]
+            learned["elasticity"] = elasticity_table(
+                solution, names, params.elasticity, ids, whole, response
+            )
         return FittedRidge(
             products=products,
             mean=solution.standardization.mean,
@@ -138,6 +146,8 @@ class Ridge:
         if params.offset is not None:
             offset = one_matching(products.names, params.offset, "offset")
         members = members_of(design.series, params.by)
+        counts = bool(params.elasticity) and tells_demand(design.transform)
+        units = np.empty(0)
         basis: Basis | None = None
         rows = 0
         for number, narrow in enumerate(design.blocks(), start=1):
@@ -146,11 +156,16 @@ class Ridge:
                 block = rows_of(block, ~np.isnan(block.X[:, offset]))
             if not block.y.size:
                 continue
+            if counts and design.transform is not None:
+                units = design.transform.units(block.y, block.series)
             if members is not None:
                 block = members.grouped(block)
             basis = basis or Basis.of(products.names, block)
             by_series = params.scope != "global"
-            yield block_statistics(block, basis, params.decay, by_series, weight)
+            statistics = block_statistics(block, basis, params.decay, by_series, weight)
+            if counts:
+                statistics = counted(statistics, block, basis, units, params.decay, weight)
+            yield statistics
             rows += block.y.size
             design.report("block", {"block": number, "rows": rows})
 
