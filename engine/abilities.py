@@ -8,11 +8,12 @@ to the same promises from the other side.
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
 from engine.components import Capabilities, Model
 from engine.contracts import CrossSection, Feature
@@ -93,6 +94,14 @@ def _kinds(
             found.add("future" if section_is_known(sections[column], roles) else "past")
         found |= {kind for kind in ("future", "past", "static") if column in getattr(roles, kind)}
     return found
+
+
+def masked(history: Panel, flags: Sequence[str]) -> Panel:
+    """The history with a missing `y` wherever one of the flags is positive."""
+    if not flags:
+        return history
+    hidden = pl.any_horizontal(pl.col(f).cast(pl.Float64).fill_null(0.0) > 0 for f in flags)
+    return history.with_frame(history.frame.with_columns(y=pl.when(~hidden).then(pl.col("y"))))
 
 
 def without_holes(

@@ -24,6 +24,7 @@ from engine.metric_contracts import (
     PanelMetric as PanelMetric,
     RowMetric as RowMetric,
 )
+from engine.transforms import TargetTransform
 
 Report = Callable[[str, Mapping[str, Any]], None]
 """Called as `report("epoch", {"epoch": 3, "of": 20, "loss": 0.4})`; shows progress, keeps events."""
@@ -89,7 +90,8 @@ class CrossSection:
 
     `expr` is evaluated over groups of `by` (key, static or future columns) and `ds` on the whole
     panel first; the result becomes a covariate of the same availability as its inputs (`known` if
-    all are known ahead), which features use by `name`.
+    all are known ahead), which features use by `name`. One that reads `y` is evaluated on the history
+    of all series up to the cutoff, with `y` as the model sees it: transformed and scaled.
     """
 
     name: str
@@ -154,7 +156,8 @@ class Training:
     """Everything a panel model is fitted on: `panel` ends at the cutoff.
 
     season: steps of the frequency's usual season. seed: of the run's seed and the task's name.
-    report: progress, see `Report`.
+    report: progress, see `Report`. transform: what was done to y, per series of the panel; None for
+    nothing.
     """
 
     panel: Panel
@@ -164,6 +167,7 @@ class Training:
     season: int
     seed: int
     report: Report
+    transform: TargetTransform | None = None
 
 
 class FittedPanelModel(Protocol):
@@ -226,7 +230,8 @@ class DesignBlock:
 class Design:
     """A training design matrix in blocks of whole series; `blocks()` may be called again and again.
 
-    `series` holds one row a series (`unique_id`, keys, statics), in the order of `block.series`.
+    `series` holds one row a series (`unique_id`, keys, statics), in the order of `block.series`, as
+    `transform` does, what was done to y (None for nothing).
     """
 
     features: tuple[str, ...]
@@ -235,6 +240,7 @@ class Design:
     seed: int
     blocks: Callable[[], Iterator[DesignBlock]]
     report: Report
+    transform: TargetTransform | None = None
 
 
 class FittedDesignModel(Protocol):

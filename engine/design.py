@@ -192,6 +192,7 @@ def shared_design(
             seed=train.seed,
             blocks=blocks,
             report=train.report,
+            transform=train.transform,
         )
 
     designs = tuple(design(bucket) for bucket in buckets)

@@ -54,6 +54,31 @@ class FeaturePlan:
         keep = tuple(f for f in self.features if any(fnmatch.fnmatch(f.name, p) for p in patterns))
         return replace(self, features=keep)
 
+    @property
+    def sections_of_covariates(self) -> tuple[CrossSection, ...]:
+        """Cross-sections that do not read `y`: the same for all models and cutoffs."""
+        of_y = _sections_of_y(self.cross_sections)
+        return tuple(s for s in self.cross_sections if s.name not in of_y)
+
+    @property
+    def sections_of_y(self) -> tuple[CrossSection, ...]:
+        """Cross-sections made of `y` that the features need; made of `y` as a model sees it."""
+        of_y = _sections_of_y(self.cross_sections)
+        needed = {c for f in self.features for c in f.expr.meta.root_names()}
+        for section in reversed(self.cross_sections):
+            if section.name in needed:
+                needed |= set(section.expr.meta.root_names())
+        return tuple(s for s in self.cross_sections if s.name in of_y & needed)
+
+
+def _sections_of_y(sections: Sequence[CrossSection]) -> set[str]:
+    """Names of the sections that read `y`, or another section that does."""
+    found = {"y"}
+    for section in sections:
+        if found & set(section.expr.meta.root_names()):
+            found.add(section.name)
+    return found - {"y"}
+
 
 def plan_features(
     builders: Iterable[tuple[str, FeatureFactory]], context: FeatureContext
@@ -142,7 +167,8 @@ def feature_context(panel: Panel, horizon: int, gap: int) -> FeatureContext:
 def add_cross_sections(panel: Panel, sections: Sequence[CrossSection]) -> Panel:
     """Evaluate cross-sectional columns on the whole panel and declare their roles.
 
-    A section groups rows of one date only, so it cannot carry anything through time.
+    A section groups rows of one date only, so it cannot carry anything through time. One that the
+    panel has already is made again: rows may have been added.
     """
     if not sections:
         return panel
@@ -156,6 +182,8 @@ def add_cross_sections(panel: Panel, sections: Sequence[CrossSection]) -> Panel:
     for section in sections:
         column = section.expr.over([*section.by, "ds"]).cast(pl.Float32).alias(section.name)
         wide = wide.with_columns(column)
+        if section.name in roles.covariates:
+            continue
         if section_is_known(section, roles):
             roles = replace(roles, future=(*roles.future, section.name))
         else:

@@ -34,7 +34,13 @@ from engine.design import (
     gather,
     shared_design,
 )
-from engine.features import FeaturePlan, evaluate, evaluate_static, known_rows
+from engine.features import (
+    FeaturePlan,
+    add_cross_sections,
+    evaluate,
+    evaluate_static,
+    known_rows,
+)
 
 
 def default_buckets(horizon: int) -> list[int]:
@@ -165,6 +171,7 @@ class FittedTabular:
             block = self._future_block(tail, values, first_future, 1, ahead)
             y_hat[:, ahead - 1] = self._asked(self.fitted[0], block, failures).y_hat
             tail = _appended(tail, future, ahead, y_hat[:, ahead - 1])
+            tail = add_cross_sections(tail, self.plan.sections_of_y)
         return Prediction(y_hat, failures=failures)
 
     def _future_block(

@@ -17,7 +17,7 @@ import polars as pl
 from polars.io.plugins import register_io_source
 
 import engine
-from engine.abilities import capabilities_of, plan_for
+from engine.abilities import capabilities_of, masked, plan_for
 from engine.backtest import eligible
 from engine.components import Capabilities, Model
 from engine.contracts import Design, DesignBlock, Prediction, Training
@@ -81,7 +81,7 @@ def write_matrix(
     assert isinstance(component, Model)
     able = capabilities_of(component, use)
     chosen = plan_for(able, use, plan, panel.roles)
-    panel = add_cross_sections(panel, plan.cross_sections)
+    panel = add_cross_sections(panel, plan.sections_of_covariates)
     cutoff = panel.end if request.cutoff is None else _ordinal(panel, request.cutoff)
     rows = _Rows(spec, name, use, able, chosen, cutoff, request.forecast)
     _check_names(panel, rows.plan)
@@ -206,11 +206,14 @@ class _Rows:
     def frames(self, panel: Panel) -> Iterator[pl.DataFrame]:
         """Rows of a few whole series at a time; no more than one shard's features are held."""
         panel = panel.select(eligible(panel, self.cutoff, self.spec).index)
-        shard_rows = self.spec.run.shard_rows or SHARD_ROWS
-        for shard in panel.shards(shard_rows):
-            history = history_of(shard, self.spec, self.cutoff)
-            transform = target_transform(history, self.use.target, self.use.scale, self.name)
-            yield from self._of_shard(transform.apply(history), shard)
+        history = masked(history_of(panel, self.spec, self.cutoff), self.use.mask)
+        transform = target_transform(history, self.use.target, self.use.scale, self.name)
+        history = add_cross_sections(transform.apply(history), self.plan.sections_of_y)
+        first = 0
+        for shard in history.shards(self.spec.run.shard_rows or SHARD_ROWS):
+            known = panel.select(np.arange(first, first + shard.n_series))
+            yield from self._of_shard(shard, known)
+            first += shard.n_series
 
     def _of_shard(self, history: Panel, shard: Panel) -> Iterator[pl.DataFrame]:
         spec, use = self.spec, self.use

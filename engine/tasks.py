@@ -18,21 +18,21 @@ import numpy as np
 import polars as pl
 
 from engine import drivers
-from engine.abilities import capabilities_of, columns_taken, plan_for, without_holes
+from engine.abilities import capabilities_of, columns_taken, masked, plan_for, without_holes
 from engine.aggregate import Aggregated, aggregated
 from engine.backtest import Task, eligible
 from engine.contracts import ExplainedModel, Prediction, Report, Training
 from engine.data.forecast import forecast_frame, ordered_quantiles, quantile_column
 from engine.data.panel import Future, Panel
 from engine.errors import EngineError, PluginError, first_line
-from engine.features import panel_with_features, with_covariates
+from engine.features import add_cross_sections, panel_with_features, with_covariates
 from engine.future import future_of
 from engine.horizon import TabularModel, default_buckets
 from engine.ingest import declared_roles
 from engine.registry import build
 from engine.selection import SelectingModel
 from engine.spec.model import ModelUse, RunSpec
-from engine.transforms import target_transform
+from engine.transforms import TargetTransform, target_transform
 from engine.workspace import Workspace, open_workspace
 
 FUNCTION = "engine.tasks:run_task"
@@ -102,6 +102,7 @@ def _fit_and_predict(
             season=train_panel.grid.freq.season,
             seed=task.seed,
             report=report,
+            transform=model.transform(task.fit_cutoff),
         )
     )
     for cutoff in task.cutoffs:
@@ -152,8 +153,9 @@ class _Wrapped:
     def inputs(self, cutoff: int) -> tuple[Panel, Future]:
         """History up to a cutoff and its known future, transformed, with features added."""
         history, future = self._seen(cutoff)
-        transform = target_transform(history, self._use.target, self._use.scale, self._task.model)
-        history = transform.apply(history)
+        history = self._transform_of(history).apply(history)
+        if self._plan.sections_of_y:
+            history = self._with_sections(history, cutoff)
         if self._design:
             return history, future
         history, future = panel_with_features(history, future, self._plan)
@@ -161,6 +163,24 @@ class _Wrapped:
         if self._use.window is not None:
             history = history.tail(self._use.window)
         return history, future
+
+    def transform(self, cutoff: int) -> TargetTransform:
+        """What is done to y at a cutoff."""
+        return self._transform_of(self._seen(cutoff)[0])
+
+    def _transform_of(self, history: Panel) -> TargetTransform:
+        use = self._use
+        return target_transform(history, use.target, use.scale, self._task.model)
+
+    def _with_sections(self, history: Panel, cutoff: int) -> Panel:
+        """Cross-sections of the transformed `y`, over all series, also where a task has a part."""
+        sections, work = self._plan.sections_of_y, self._work
+        if self._task.series is None:
+            return add_cross_sections(history, sections)
+        whole = masked(cut(work.panel, work.spec, cutoff, None)[0], self._use.mask)
+        whole = self._transform_of(whole).apply(whole)
+        whole = add_cross_sections(whole, sections)
+        return whole.select(np.flatnonzero(whole.series["unique_id"].is_in(history.ids)))
 
     def _visible(self, history: Panel) -> list[str]:
         """Columns a model of whole series sees: what it takes and asked for, and its features.
@@ -180,7 +200,8 @@ class _Wrapped:
 
     def _cut(self, cutoff: int) -> tuple[Panel, Future, dict[str, str]]:
         if cutoff not in self._raw:
-            whole = cut(self._work.panel, self._work.spec, cutoff, self._task.series)
+            history, future = cut(self._work.panel, self._work.spec, cutoff, self._task.series)
+            whole = masked(history, self._use.mask), future
             bare = self._design or self.able.missing_values
             self._raw = {cutoff: (*whole, {}) if bare else without_holes(*whole, self._use.window)}
         return self._raw[cutoff]
@@ -213,7 +234,7 @@ class _Wrapped:
     def inverted(self, prediction: Prediction, cutoff: int) -> tuple[Prediction, list[str], Future]:
         """Back to the units of y and to the series, with their names and future rows."""
         history, future = self._seen(cutoff)
-        transform = target_transform(history, self._use.target, self._use.scale, self._task.model)
+        transform = self._transform_of(history)
         quantiles = prediction.quantiles
         prediction = replace(
             prediction,

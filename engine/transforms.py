@@ -47,6 +47,11 @@ class TargetTransform:
         out = values * self.factor.reshape(shape) + self.location.reshape(shape)
         return np.expm1(np.minimum(out, 700.0)) if self.target == "log1p" else out
 
+    def units(self, values: Floats, series: npt.NDArray[np.integer[Any]]) -> Floats:
+        """Back to the units of y, row by row; series: number of each row's series."""
+        out: Floats = values * self.factor[series] + self.location[series]
+        return np.expm1(np.minimum(out, 700.0)) if self.target == "log1p" else out
+
 
 def target_transform(history: Panel, target: str, scale: str, model: str) -> TargetTransform:
     """The transform of one model at one cutoff; DataError on negative y under log1p."""

@@ -20,6 +20,7 @@ from engine.contracts import FeatureSelector
 from engine.data.calendar import Frequency, TimeGrid
 from engine.data.checks import negative_target
 from engine.data.panel import Panel, Roles
+from engine.errors import DataError
 from engine.features import FeaturePlan, add_cross_sections, feature_context, plan_features
 from engine.ingest import declared_roles
 from engine.registry import Registry, build
@@ -75,14 +76,23 @@ def check_models(panel: Panel, spec: RunSpec, registry: Registry) -> None:
         component = registry.find("model", use.use).component
         assert isinstance(component, Model)
         check_features(name, component.capabilities, use, plan, panel.roles)
+        words = sorted(set(use.mask) - set(panel.numeric(use.mask)))
+        if words:
+            raise DataError(
+                f"model {name!r} has the mask {words[0]!r}, which is not a number or a flag",
+                hint="make a 0/1 column of it",
+            )
         if use.target == "log1p":
             negative_target(panel.frame["y"], panel.frame["unique_id"], name)
 
 
 def prepare(folder: Path, panel: Panel, spec: RunSpec, registry: Registry) -> Workspace:
-    """Plan the features, add cross-sectional columns, and write the folder that tasks read."""
+    """Plan the features, add cross-sectional columns, and write the folder that tasks read.
+
+    Those made of `y` are left to the tasks: they depend on the model's transform and the cutoff.
+    """
     plan = plan_of(panel, spec, registry)
-    panel = add_cross_sections(panel, plan.cross_sections)
+    panel = add_cross_sections(panel, plan.sections_of_covariates)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "results").mkdir(exist_ok=True)
     panel.frame.write_ipc(folder / PANEL, compression="uncompressed")

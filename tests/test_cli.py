@@ -97,6 +97,28 @@ def test_seed_set_and_output_reach_the_run(home: Path):
     assert resolved["horizon"] == 3
 
 
+def test_a_run_of_some_models_leaves_the_others_and_what_is_expected_of_them(home: Path, capsys):
+    expect = [
+        "{model: ridge, metric: wape, better_than: snaive}",
+        "{model: snaive, metric: mae, max: 0.0}",
+        "{no_failures: true}",
+    ]
+    (home / "tiny.yaml").write_text(SPEC + "expect:\n" + "".join(f"  - {e}\n" for e in expect))
+    assert invoke(["run", "tiny.yaml", "--models", "ridge", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in document["scores"]] == ["ridge"]
+    assert len(document["expect"]) == 1
+    resolved = yaml.safe_load((only_run(home / "runs").path / "resolved.yaml").read_text())
+    assert list(resolved["models"]) == ["ridge"]
+
+
+def test_the_fallback_stays_in_a_run_of_some_models(home: Path, capsys):
+    (home / "tiny.yaml").write_text(SPEC + "run: {fallback: snaive}\n")
+    assert invoke(["run", "tiny.yaml", "--models", "ridge", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in document["scores"]] == ["snaive", "ridge"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [
@@ -104,6 +126,7 @@ def test_seed_set_and_output_reach_the_run(home: Path):
         (["run"], 2, "Missing argument"),
         (["run", "tiny.yaml", "--nope"], 2, "No such option"),
         (["run", "tiny.yaml", "--workers", "0"], 2, "workers"),
+        (["run", "tiny.yaml", "--models", "ridge,snave"], 4, "did you mean 'snaive'?"),
         (["run", "tniy.yaml"], 4, "did you mean tiny.yaml?"),
         (["runs", "show", "nothing"], 4, "no run 'nothing'"),
         (["plugins", "show", "nothing"], 4, "no component named 'nothing'"),

@@ -19,6 +19,7 @@ from engine.components import NoParams
 from engine.contracts import Design, Selection
 from engine.errors import SpecError
 from engine.registry import Registry
+from engine.spec import loader
 from engine.spec.reference import reference
 from engine.spec.validate import load_spec, validate_text
 from engine.testing.card import check_names
@@ -118,12 +119,13 @@ def test_the_commands_and_models_of_the_guide_to_features_work(tmp_path, monkeyp
     module: dict[str, Any] = {}
     exec(code[0], module)
     assert {f["availability"] for f in module["features"]} == {"known", "history", "aligned"}
-    promo = yaml.safe_load((ROOT / "specs" / "promo.yaml").read_text())
-    (shown,) = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
-    spec = {**promo, **yaml.safe_load(shown)}
-    del spec["expect"]
-    loaded = validate_text(yaml.safe_dump(spec, sort_keys=False), "p.yaml", Registry.discover())
-    assert set(loaded.spec.models) == {"ridge", "small"}
+    shown = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
+    models = {"promo": {"ridge", "small"}, "walmart": {"ridge"}}
+    for (name, expected), text in zip(models.items(), shown, strict=True):
+        spec = loader.parse((ROOT / "specs" / f"{name}.yaml").read_text()).data
+        spec |= yaml.safe_load(text) | {"expect": [], "run": {}}
+        loaded = validate_text(yaml.safe_dump(spec, sort_keys=False), "p.yaml", Registry.discover())
+        assert set(loaded.spec.models) == expected
 
 
 @pytest.fixture

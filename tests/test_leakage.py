@@ -29,6 +29,8 @@ FEATURES: list[dict[str, Any]] = [
     {"use": "calendar", "one_hot": ["weekday"]},
     {"use": "lags", "lags": [0, 1], "seasonal": {"period": 7, "count": 2}, "rolling": {"mean": [7]}},
     {"use": "lags", "columns": "temperature", "lags": [0]},
+    {"use": "lags", "group": {"by": ["kind"], "of": "rest"}, "rolling": {"median": [3]},
+     "seasonal": {"period": 7.5, "change": {"median": [3]}}},
     {"use": "promo", "price": "price", "change": [7], "flags": "promo", "lead": [1], "since": True,
      "group": {"by": ["kind"]}},
     {"use": "static"},

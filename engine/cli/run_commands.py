@@ -42,6 +42,10 @@ def run(
     overrides: Overrides = None,
     workers: Workers = None,
     seed: Seed = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="Only these models of the spec, and its fallback: ridge,arima."),
+    ] = None,
     locked: Annotated[
         bool,
         typer.Option("--locked", help="Refuse data or plugin versions other than the snapshot's."),
@@ -54,8 +58,11 @@ def run(
     from engine.cli.report_table import show_outcome
     from engine.gate.snapshot import read_lock
     from engine.runner import run as run_spec
+    from engine.spec.narrow import with_models
 
     loaded, registry = _load(spec, overrides, workers, seed)
+    if models is not None:
+        loaded = with_models(loaded, [name.strip() for name in models.split(",")])
     lock = read_lock(spec) if locked else None
     with progress_for(quiet=quiet) as progress:
         outcome = run_spec(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from engine.errors import EngineError, NotFoundError
 from engine.gate.discover import looks_like_a_run_spec
@@ -25,6 +24,7 @@ from engine.registry import Registry
 from engine.runner import Outcome, backtest
 from engine.spec import loader
 from engine.spec.model import RunSpec
+from engine.spec.narrow import with_models
 from engine.spec.validate import LoadedSpec, load_spec
 
 
@@ -165,16 +165,8 @@ def only_needed(loaded: LoadedSpec) -> LoadedSpec:
     needed: set[str] = set()
     for expected in spec.expect:
         needed.update(spec.models if expected.models is None else expected.models)
-    if spec.run.fallback is not None:
-        needed.add(spec.run.fallback)
     unasked = all(expected.no_leaks for expected in spec.expect)
-    keep = [name for name in spec.models if name in needed or unasked]
-    models: Mapping[str, Any] = loaded.resolved["models"]
-    return replace(
-        loaded,
-        spec=spec.model_copy(update={"models": {name: spec.models[name] for name in keep}}),
-        resolved={**loaded.resolved, "models": {name: models[name] for name in keep}},
-    )
+    return with_models(loaded, set(spec.models) if unasked else needed)
 
 
 def _updated(checked: Checked, loaded: LoadedSpec, outcome: Outcome) -> Checked:

@@ -15,7 +15,13 @@ from engine.components import Capabilities
 from engine.contracts import Feature
 from engine.data.forecast import quantiles_of
 from engine.data.panel import Future, Panel
-from engine.features import evaluate, evaluate_static, feature_context, known_rows
+from engine.features import (
+    add_cross_sections,
+    evaluate,
+    evaluate_static,
+    feature_context,
+    known_rows,
+)
 from engine.registry import Registry, build
 from engine.spec.model import RunSpec
 from engine.tasks import cut, run_task
@@ -76,6 +82,7 @@ def take(
         work = prepare(Path(name), panel, spec, registry)
         history, future = cut(work.panel, spec, cutoff, None)
         tables = [_known(history, future, work, cutoff)]
+        history = add_cross_sections(history, work.plan.sections_of_y)
         tables += _feature_tables(history, future, work)
         wanted = list(spec.models) if models is None else list(models)
         failures: dict[str, str] = {}

@@ -39,8 +39,12 @@ def cross_checks(
     yield from _expectations(spec, document)
     yield from _roles(spec, document)
     yield from _columns(spec, document)
+    covariates = [*spec.data.covariates.future, *spec.data.covariates.past]
     for name, model in spec.models.items():
         yield from _model(spec, document, name, model)
+        for i, flag in enumerate(model.mask):
+            at: Path = ("models", name, "mask", i)
+            yield from unknown_name(document, at, flag, covariates, "covariate")
         if name in able:
             yield from _of_no_use(spec, document, name, able[name])
 

@@ -100,6 +100,11 @@ class ModelUse(Use):
         description="a component that leaves features out before each fit of a model of design "
         "rows, e.g. {use: redundancy, correlation: 0.95}; default: all are used",
     )
+    mask: list[str] = Field(
+        default=[],
+        description="covariates that are positive where y is not demand, such as a stockout flag: there "
+        "y is missing to the model, which neither learns from it nor sees it in lags",
+    )
     covariates: list[str] | None = Field(
         None, description="names or patterns of the covariates it sees; default: all"
     )

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from engine.contracts import Feature, FeatureContext, FeatureSet
+from engine.contracts import CrossSection, Feature, FeatureContext, FeatureSet
 from engine.errors import DataError
-from engine_lags.params import LagsParams, Seasonal
+from engine_lags.params import LagGroup, LagsParams, Seasonal
 
 
 class Lags:
@@ -21,15 +21,27 @@ class Lags:
     def build(self, context: FeatureContext) -> FeatureSet:
         """Name the features of every column; DataError for a column that is not one of numbers."""
         features: list[Feature] = []
+        sections: list[CrossSection] = []
+        group = self.params.group
+        if group is not None:
+            _check_group(group, context)
+        for season in self.params.seasons:
+            for flag in season.weekday:
+                _check_column(flag, context)
         for column in self.params.names:
             _check_column(column, context)
-            features.extend(self._features_of(column))
-        return FeatureSet(tuple(features))
+            # Double precision: running sums of a window would drift in single precision.
+            value, name = pl.col(column).cast(pl.Float64), f"lags_{column}"
+            if group is not None:
+                mean = CrossSection(f"lags:{column}:{':'.join(group.by)}", value.mean(), group.by)
+                sections.append(mean)
+                own, value = value, pl.col(mean.name).cast(pl.Float64)
+                value = value if group.of == "mean" else own - value
+                name = f"{name}_{group.of}_{'_'.join(group.by) or 'all'}"
+            features.extend(self._features_of(name, value))
+        return FeatureSet(tuple(features), tuple(sections))
 
-    def _features_of(self, column: str) -> Iterator[Feature]:
-        # Double precision: running sums of a window would drift in single precision.
-        value = pl.col(column).cast(pl.Float64)
-        name = f"lags_{column}"
+    def _features_of(self, name: str, value: pl.Expr) -> Iterator[Feature]:
         for lag in self.params.lags:
             yield Feature(f"{name}_{lag}", value.shift(lag), "history", lookback=lag)
         for season in self.params.seasons:
@@ -75,18 +87,45 @@ def _seasonal_features(
     name: str, value: pl.Expr, season: Seasonal, min_samples: int
 ) -> Iterator[Feature]:
     """Read by the engine one season (or more, until it is known) before the target date."""
-    period, label = season.period, f"{name}_season_{season.period}"
-    lags = [value.shift((j - 1) * period) for j in range(1, season.count + 1)]
-    reach = (season.count - 1) * period
-    for j, expr in enumerate(lags, start=1):
-        yield Feature(f"{label}_{j}", expr, "aligned", lookback=(j - 1) * period, season=period)
+    steps, label = season.steps, f"{name}_season_{season.period:g}"
+    lags = [_seasons_before(value, season, j) for j in range(1, season.count + 1)]
+    reach = [lookback for _, lookback in lags]
+    for j, (expr, lookback) in enumerate(lags, start=1):
+        yield Feature(f"{label}_{j}", expr, "aligned", lookback, season=steps)
     if season.mean:
-        mean = pl.mean_horizontal(lags)
-        yield Feature(f"{label}_mean", mean, "aligned", lookback=reach, season=period)
+        mean = pl.mean_horizontal(expr for expr, _ in lags)
+        yield Feature(f"{label}_mean", mean, "aligned", reach[-1], season=steps)
     for window in season.windows:
         # The window ends at the row that is read: a centered one could reach past the cutoff.
-        expr = value.rolling_mean(window, min_samples=min_samples)
-        yield Feature(f"{label}_mean_{window}", expr, "aligned", lookback=window - 1, season=period)
+        expr = lags[0][0].rolling_mean(window, min_samples=min_samples)
+        yield Feature(f"{label}_mean_{window}", expr, "aligned", window - 1 + reach[0], steps)
+    growth = value - lags[0][0].shift(steps)
+    methods = {"mean": growth.rolling_mean, "median": growth.rolling_median}
+    for statistic, method in methods.items():
+        for window in getattr(season.change, statistic):
+            expr = method(window, min_samples=min_samples)
+            back = window - 1 + steps + reach[0]
+            yield Feature(f"{label}_change_{statistic}_{window}", expr, "history", back)
+
+
+def _seasons_before(value: pl.Expr, season: Seasonal, count: int) -> tuple[pl.Expr, int]:
+    """What was `count` seasons before the step that lies one whole season ahead, and its lookback.
+
+    Between two steps it is a blend of both, by how much of each the target's step falls on.
+    """
+    back = count * season.period - season.steps
+    whole = int(back)
+    part = round(back - whole, 9)
+    if not part:
+        return value.shift(whole), whole
+    near, far = value.shift(whole), value.shift(whole + 1)
+    blend = (1 - part) * near + part * far
+    if season.weekday:
+        flags = pl.max_horizontal(pl.col(f).cast(pl.Float64) for f in season.weekday)
+        flags = pl.max_horizontal(flags.shift(whole), flags.shift(whole + 1))
+        blend = pl.when(flags > 0).then(near).otherwise(blend)
+    # Where one of the two is missing the other stands for both.
+    return pl.coalesce(blend, near, far), whole + 1
 
 
 def _smoothed(value: pl.Expr, alpha: float) -> pl.Expr:
@@ -102,6 +141,19 @@ def _since_positive(value: pl.Expr) -> pl.Expr:
     """Steps since the last value above zero; missing before the first one."""
     step = pl.int_range(pl.len(), dtype=pl.Int32)
     return step - pl.when(value > 0).then(step).forward_fill()
+
+
+def _check_group(group: LagGroup, context: FeatureContext) -> None:
+    roles = context.roles
+    offered = (*roles.keys, *roles.static, *roles.future)
+    for column in group.by:
+        if column not in offered:
+            close = difflib.get_close_matches(column, offered, n=1)
+            advice = f"did you mean {close[0]!r}? " if close else ""
+            raise DataError(
+                f"lags: group by {column!r}, which is not a key, static or future column",
+                hint=f"{advice}columns: {', '.join(offered)}",
+            )
 
 
 def _check_column(column: str, context: FeatureContext) -> None:

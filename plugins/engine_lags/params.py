@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
@@ -16,15 +16,57 @@ Level = Annotated[float, Field(ge=0, le=1)]
 Alpha = Annotated[float, Field(gt=0, le=1)]
 
 
+class Change(Params):
+    """Growth against one season before, over windows of steps that end at the cutoff."""
+
+    mean: tuple[Window, ...] = Field((), description="Windows of the mean difference.")
+    median: tuple[Window, ...] = Field(
+        (),
+        description="Windows of the median difference, which a holiday that came in another week "
+        "does not move.",
+    )
+
+
 class Seasonal(Params):
     """Values of earlier seasons, counted back from the target date."""
 
-    period: int = Field(ge=1, description="Length of the season in steps, e.g. 7 or 52.")
+    period: float = Field(
+        ge=1,
+        allow_inf_nan=False,
+        description="Length of the season in steps, e.g. 7 or 52. A season of 52.18 weeks blends the "
+        "values 52 and 53 weeks before by the days that they share with the target's week a year "
+        "before, so that Christmas stays in its place.",
+    )
     count: int = Field(1, ge=1, le=60, description="How many seasons back, one feature each.")
     mean: bool = Field(False, description="Also the mean over these seasons.")
     windows: tuple[WideWindow, ...] = Field(
         (), description="Also means over windows that end one season before the target."
     )
+    change: Change = Field(
+        Change.model_validate({}),
+        description="Also growth, without the season: the difference to one season before, over "
+        "windows that end at the cutoff: {median: [13]}.",
+    )
+    weekday: tuple[str, ...] = Field(
+        (),
+        description="With a season that is no whole number: 0/1 covariates of holidays that fall on "
+        "a weekday, such as Thanksgiving. Where one is set, and one step later, values are read "
+        "whole steps back, not blended.",
+    )
+
+    @property
+    def steps(self) -> int:
+        """Whole steps of the season."""
+        return int(self.period)
+
+    @model_validator(mode="after")
+    def _weekdays_go_with_a_blend(self) -> Seasonal:
+        if self.weekday and self.period == self.steps:
+            raise ValueError(
+                f"weekday says where not to blend, but a season of {self.period:g} steps blends "
+                "nothing: leave weekday out, or use a period such as 52.18"
+            )
+        return self
 
 
 class Rolling(Params):
@@ -48,11 +90,31 @@ class Rolling(Params):
             yield f"quantile {level:g}", windows
 
 
+class LagGroup(Params):
+    """A mean over similar series, in place of the series' own values."""
+
+    by: tuple[str, ...] = Field(
+        description="Key, static or future columns: series with the same values on the same date are "
+        "a group; [] for all series."
+    )
+    of: Literal["mean", "rest"] = Field(
+        "mean",
+        description="mean: what is summarised is the mean of the group, which has little noise; "
+        "rest: the series' own value less that mean, which has no season or holiday of the group.",
+    )
+
+
 class LagsParams(Params):
     """Which summaries of the past are made; all of them end at the cutoff or a season earlier."""
 
     columns: str | tuple[str, ...] = Field(
         ("y",), description="Columns to summarise: y, past or future covariates."
+    )
+    group: LagGroup | None = Field(
+        None,
+        description="Summarise the mean over the series of a group, or what a series has besides: "
+        "{by: [item], of: mean}. y is the mean of what models see, so a model's `scale` says what "
+        "series have in common.",
     )
     lags: tuple[Lag, ...] = Field(
         (), description="Values this many steps before the cutoff; 0 is the last known one."
@@ -90,7 +152,9 @@ class LagsParams(Params):
         yield "lags", self.lags
         yield "seasonal periods", tuple(s.period for s in self.seasons)
         for season in self.seasons:
-            yield f"seasonal windows of period {season.period}", season.windows
+            yield f"seasonal windows of period {season.period:g}", season.windows
+            yield f"seasonal change means of period {season.period:g}", season.change.mean
+            yield f"seasonal change medians of period {season.period:g}", season.change.median
         for name, windows in self.rolling.windows():
             yield f"rolling {name}", windows
         yield "ewm", self.ewm
@@ -122,6 +186,8 @@ class LagsParams(Params):
             *self.rolling.windows(),
             ("zero_share", self.zero_share),
             *(("seasonal", season.windows) for season in self.seasons),
+            *(("seasonal change mean", season.change.mean) for season in self.seasons),
+            *(("seasonal change median", season.change.median) for season in self.seasons),
         ]
         for name, windows in named:
             short = [w for w in windows if w < self.min_samples]

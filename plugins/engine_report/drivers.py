@@ -135,6 +135,8 @@ def _curve(model: str, table: pl.DataFrame) -> Chart:
 def _elasticities(model: str, table: pl.DataFrame) -> Table:
     """Coefficients of prices: their mean over series and parts, and how they spread."""
     value = pl.col("coefficient")
+    if "demand" in table.columns:
+        value = pl.coalesce("demand", value)
     made = (
         table.group_by("feature", maintain_order=True)
         .agg(pl.col("unique_id").n_unique(), mean=value.mean(), low=value.quantile(0.1),
@@ -145,7 +147,8 @@ def _elasticities(model: str, table: pl.DataFrame) -> Table:
                Column("q0.1"), Column("q0.9")]  # fmt: skip
     note = (
         "Over series, where each has its own, and steps ahead. The coefficient of a log price is "
-        "the elasticity if the target is log1p: -2 says that 1 % more price sells 2 % less."
+        "the elasticity if the target is log1p: -2 says that 1 % more price sells 2 % less (of "
+        "expected demand where the run tells it, else of 1 + sales)."
     )
     return Table(f"Elasticities of {model}", columns, rows, note)
 

@@ -15,6 +15,7 @@ import polars as pl
 from engine.contracts import DesignBlock, Prediction
 from engine.errors import DataError, NotFoundError
 from engine_ridge.interactions import Products
+from engine_ridge.members import Members
 from engine_ridge.statistics import Floats, Integers
 from engine_ridge.tables import column_names
 from engine_ridge.uncertainty import INTERVAL_ROWS, Uncertainty
@@ -32,8 +33,9 @@ class FittedRidge:
     mean: float64 (features,), taken off the features; missing values take it. indicators: int64
     (i,), features with a coefficient for being missing. groups: int64 (g,), sorted numbers of the
     series with own coefficients, or None if all share one set (g = 1); -1 stands for every other
-    series. intercepts: float64 (g,). coefficients: float64 (g, features + i). learned: tables for
-    the reader. uncertainty: what quantiles need, or None if the model makes none.
+    series. members: groups of series that share their coefficients, whose numbers `groups` then are;
+    None if each has its own. intercepts: float64 (g,). coefficients: float64 (g, features + i).
+    learned: tables for the reader. uncertainty: what quantiles need, or None if the model makes none.
     """
 
     products: Products
@@ -44,6 +46,7 @@ class FittedRidge:
     coefficients: Floats
     learned: Mapping[str, pl.DataFrame]
     uncertainty: Uncertainty | None = None
+    members: Members | None = None
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -111,6 +114,8 @@ class FittedRidge:
             table.write_parquet(folder / f"learned_{name}.parquet")
         if self.uncertainty is not None:
             self.uncertainty.save(folder)
+        if self.members is not None:
+            self.members.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> FittedRidge:
@@ -144,6 +149,7 @@ class FittedRidge:
                 for name in settings["learned"]
             },
             uncertainty=(None if quantiles is None else Uncertainty.load(folder, tuple(quantiles))),
+            members=Members.load(folder),
         )
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
@@ -160,9 +166,10 @@ class FittedRidge:
         rows = block.X.shape[0]
         if self.groups is None:
             return np.zeros(rows, dtype=np.int64), np.ones(rows, dtype=np.bool_)
-        group = np.searchsorted(self.groups, block.series)
+        number = block.series if self.members is None else self.members.of(block.series)
+        group = np.searchsorted(self.groups, number)
         group = np.minimum(group, self.groups.size - 1).astype(np.int64)
-        known = self.groups[group] == block.series
+        known = self.groups[group] == number
         if self.groups[0] == -1:
             return np.where(known, group, 0), np.ones(rows, dtype=np.bool_)
         return group, known

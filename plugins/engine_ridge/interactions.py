@@ -77,3 +77,15 @@ def matching(features: Sequence[str], pattern: str, option: str) -> list[int]:
             hint=f"features of this model: {', '.join(features)}",
         )
     return found
+
+
+def one_matching(features: Sequence[str], pattern: str, option: str) -> int:
+    """Number of the only feature that matches a pattern; DataError if none or several do."""
+    found = matching(features, pattern, option)
+    if len(found) > 1:
+        names = ", ".join(features[i] for i in found[:5])
+        raise DataError(
+            f"ridge: {option} {pattern!r} matches {len(found)} features: {names}",
+            hint="name one of them",
+        )
+    return found[0]

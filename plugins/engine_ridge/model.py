@@ -6,13 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from engine import mergeable
+from engine.blocks import rows_of
 from engine.contracts import Design
 from engine.design import SharedDesign
 from engine.errors import DataError
+from engine_ridge.demand import counted, response_of, tells_demand
 from engine_ridge.fitted import FittedRidge
-from engine_ridge.interactions import matching, products_of
+from engine_ridge.interactions import matching, one_matching, products_of
+from engine_ridge.members import members_of
+from engine_ridge.offset import Offset
 from engine_ridge.params import RidgeParams
 from engine_ridge.partial import solve_partial
 from engine_ridge.shared import shared_statistics
@@ -43,13 +48,15 @@ class Ridge:
 
     def fit_all(self, shared: SharedDesign) -> list[FittedRidge]:
         """Fit all buckets of steps; one pass over the shards if all series share coefficients."""
-        if self.params.scope != "global" or self.params.weight is not None:
+        params = self.params
+        alone = params.scope == "global" and not params.elasticity
+        if not alone or params.weight is not None or params.offset is not None:
             return [self.fit(design) for design in shared.designs]
         design = shared.designs[0]
         self._check_size(design)
-        products = products_of(design.features, self.params.interactions)
+        products = products_of(design.features, params.interactions)
         fitted = []
-        for statistics in shared_statistics(shared, products, self.params.decay):
+        for statistics in shared_statistics(shared, products, params.decay):
             if statistics is None:
                 raise _no_rows(design)
             fitted.append(self._solved(design, statistics))
@@ -78,11 +85,15 @@ class Ridge:
         return self._solved(design, Statistics.of(statistics))
 
     def _solved(self, design: Design, statistics: Statistics) -> FittedRidge:
-        features, quantiles = design.features, design.quantiles
-        params = self.params
-        products = products_of(features, params.interactions)
+        quantiles, params = design.quantiles, self.params
+        products = products_of(design.features, params.interactions)
         names = products.names
+        members = members_of(design.series, params.by)
         intervals = params.intervals and bool(quantiles)
+        offset = None
+        if params.offset is not None:
+            offset = Offset.of(statistics, one_matching(names, params.offset, "offset"))
+            statistics = offset.taken_off(statistics)
         if params.scope == "partial":
             found = {j for p in params.vary or ("*",) for j in matching(names, p, "vary")}
             varying = np.array(sorted(found), dtype=np.int64)
@@ -95,11 +106,19 @@ class Ridge:
             )
         else:
             solution = solve(statistics, params.penalty, params.missing_indicator, intervals)
+        if offset is not None:
+            solution = offset.put_back(solution)
         whole = params.scope == "global"
         learned = learned_tables(solution, names, whole)
         if params.elasticity:
-            ids = design.series["unique_id"]
-            learned["elasticity"] = elasticity_table(solution, names, params.elasticity, ids, whole)
+            ids = design.series["unique_id"] if members is None else pl.Series(members.names)
+            response = response_of(statistics)
+            if response is not None and params.scope == "partial":
+                # A series without rows is taken to sell as all of them do.
+                response = np.concatenate([response_of(statistics.pooled()), response])  # type: ignore[list-item]
+            learned["elasticity"] = elasticity_table(
+                solution, names, params.elasticity, ids, whole, response
+            )
         return FittedRidge(
             products=products,
             mean=solution.standardization.mean,
@@ -109,6 +128,7 @@ class Ridge:
             coefficients=solution.coefficients,
             learned=learned,
             uncertainty=Uncertainty.of(solution, quantiles) if intervals else None,
+            members=members,
         )
 
     @staticmethod
@@ -121,16 +141,31 @@ class Ridge:
         products = products_of(design.features, params.interactions)
         weight = None
         if params.weight is not None:
-            weight = matching(products.names, params.weight, "weight")[0]
+            weight = one_matching(products.names, params.weight, "weight")
+        offset = None
+        if params.offset is not None:
+            offset = one_matching(products.names, params.offset, "offset")
+        members = members_of(design.series, params.by)
+        counts = bool(params.elasticity) and tells_demand(design.transform)
+        units = np.empty(0)
         basis: Basis | None = None
         rows = 0
         for number, narrow in enumerate(design.blocks(), start=1):
             block = products.widened(narrow)
+            if offset is not None:
+                block = rows_of(block, ~np.isnan(block.X[:, offset]))
             if not block.y.size:
                 continue
+            if counts and design.transform is not None:
+                units = design.transform.units(block.y, block.series)
+            if members is not None:
+                block = members.grouped(block)
             basis = basis or Basis.of(products.names, block)
             by_series = params.scope != "global"
-            yield block_statistics(block, basis, params.decay, by_series, weight)
+            statistics = block_statistics(block, basis, params.decay, by_series, weight)
+            if counts:
+                statistics = counted(statistics, block, basis, units, params.decay, weight)
+            yield statistics
             rows += block.y.size
             design.report("block", {"block": number, "rows": rows})
 
@@ -145,10 +180,13 @@ class Ridge:
                 hint="leave features out, or raise max_features if memory allows",
             )
         # The sums, a copy of them while they are merged, and the eigenvectors.
-        needed = 3 * 8 * design.series.height * (FEATURES + count) ** 2
+        members = members_of(design.series, self.params.by)
+        groups = design.series.height if members is None else len(members.names)
+        needed = 3 * 8 * groups * (FEATURES + count) ** 2
         if self.params.scope != "global" and needed > _LOCAL_BYTES:
+            what = "series" if members is None else "groups"
             raise DataError(
-                f"ridge: scope {self.params.scope} with {design.series.height} series and {count} features "
+                f"ridge: scope {self.params.scope} with {groups} {what} and {count} features "
                 f"needs about {needed / 2**30:.1f} GiB, more than {_LOCAL_BYTES >> 30} GiB",
                 hint="use scope: global, fewer features or fewer series",
             )

@@ -35,6 +35,16 @@ class RidgeParams(Params):
         description="With scope partial: names or patterns of the features whose coefficients "
         "differ between series; the others are global, the level always differs. Default: all.",
     )
+    by: tuple[str, ...] = Field(
+        default=(),
+        description="With scope local or partial: key or static columns; series with the same values "
+        "share their coefficients. Default: each series has its own.",
+    )
+    offset: str | None = Field(
+        default=None,
+        description="A feature such as last year's value, whose coefficient is pulled to 1 instead of "
+        "to 0: what is learned is the difference to it. A row where it is missing is left out.",
+    )
     interactions: tuple[str, ...] = Field(
         default=(),
         description="Products of features as further features: `promo_price_log x static_brand_*`.",
@@ -79,7 +89,9 @@ class RidgeParams(Params):
     )
 
     @model_validator(mode="after")
-    def _vary_goes_with_partial(self) -> RidgeParams:
+    def _goes_with_the_scope(self) -> RidgeParams:
         if self.vary is not None and self.scope != "partial":
             raise ValueError("vary goes with scope: partial; leave it out, or set the scope")
+        if self.by and self.scope == "global":
+            raise ValueError("by goes with scope: local or partial; leave it out, or set the scope")
         return self

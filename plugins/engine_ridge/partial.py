@@ -1,10 +1,11 @@
-"""Coefficients of every series, shrunk to the global ones as far as the data say: scope `partial`.
+"""Coefficients of every series, shrunk to common ones as far as the data say: scope `partial`.
 
-Per series b_i ~ N(b, diag(t)) around the global coefficients b, and y_i = X_i b_i + e with noise
-variance s_i (Lindley & Smith 1972, JRSS B 34). Both variances are estimated from all series
-(empirical Bayes: EM of Laird & Ware 1982, Biometrics 38, with the faster fixed point of MacKay 1992,
-Neural Computation 4). Given them, the posterior of each b_i is normal and in closed form. A feature
-whose effect does not differ between series beyond chance gets t near 0: the global coefficient.
+Per series b_i ~ N(b, diag(t)) around common coefficients b, and y_i = X_i b_i + e with noise
+variance s_i (Lindley & Smith 1972, JRSS B 34). b is estimated by generalized least squares: a pooled fit
+would take differences of level between series for effects of a feature. Both variances are estimated
+from all series (empirical Bayes: EM of Laird & Ware 1982, Biometrics 38, with the faster fixed point of
+MacKay 1992, Neural Computation 4). Given them, the posterior of each b_i is normal and in closed form. A
+feature whose effect does not differ between series beyond chance gets t near 0: the common coefficient.
 """
 
 from __future__ import annotations
@@ -42,6 +43,12 @@ class Residual:
     squares: Floats
     rows: Floats
 
+    def around(self, mean: Floats) -> Residual:
+        """The equations for deviations from other coefficients, further by `mean` (q,)."""
+        moved = self.gram @ mean
+        squares = self.squares - 2.0 * self.cross @ mean + moved @ mean
+        return Residual(self.gram, self.cross - moved, np.maximum(squares, 0.0), self.rows)
+
     def of(self, series: Integers | slice) -> Residual:
         """Some of the series."""
         return Residual(
@@ -51,10 +58,16 @@ class Residual:
 
 @dataclass(frozen=True)
 class Variances:
-    """spread: (q,), variance of each varying coefficient; noise: pooled noise variance."""
+    """spread: (q,), variance of each varying coefficient; noise: pooled noise variance.
+
+    mean: (q,), of the varying coefficients, as deviations from those of the global fit; doubt: (q, q),
+    its covariance.
+    """
 
     spread: Floats
     noise: float
+    mean: Floats
+    doubt: Floats
 
 
 def solve_partial(
@@ -67,7 +80,7 @@ def solve_partial(
     """Posterior means of all series' coefficients; those that do not vary are the global ones.
 
     varying: int64, features that may differ between series; their level always may. The first group
-    of the solution, number -1, stands for any series without rows: it has the global coefficients.
+    of the solution, number -1, stands for any series without rows: it has the common coefficients.
     """
     pooled = statistics.pooled()
     base = solve(pooled, penalty, missing_indicator, covariances=True)
@@ -75,13 +88,10 @@ def solve_partial(
     standardization = base.standardization
     columns = np.concatenate([[ONE], FEATURES + varying]).astype(np.int64)
     residual = residual_of(statistics, standardization, base.standardized[0], columns)
-    variances = estimate(residual)
-    residual = _with_an_unseen_series(residual)
-    groups = np.concatenate([[-1], statistics.groups])
     place = np.concatenate([[0], 1 + varying]).astype(np.int64)
-    # The global coefficients are uncertain by their fit, and as the mean of so many series.
-    prior = base.covariance[0][np.ix_(place, place)]
-    prior = prior + np.diag(variances.spread / statistics.groups.size)
+    variances = estimate(residual)
+    residual = _with_an_unseen_series(residual.around(variances.mean))
+    groups = np.concatenate([[-1], statistics.groups])
     deviations, errors = (np.zeros((groups.size, columns.size)) for _ in range(2))
     noise = np.zeros(groups.size)
     full = np.repeat(base.covariance, groups.size, axis=0) if covariances else None
@@ -91,7 +101,8 @@ def solve_partial(
         piece = residual.of(part)
         deviations[part], covariance, noise[part] = posteriors(piece, variances)
         kept = np.eye(columns.size) - covariance @ piece.gram / noise[part, None, None]
-        covariance = covariance + kept @ prior @ kept.swapaxes(1, 2)
+        covariance = covariance + kept @ variances.doubt @ kept.swapaxes(1, 2)
+        deviations[part] += variances.mean
         errors[part] = np.sqrt(np.maximum(np.diagonal(covariance, axis1=1, axis2=2), 0.0))
         if full is not None:
             full[part, place[:, None], place] = covariance
@@ -136,29 +147,49 @@ def residual_of(
 
 
 def estimate(residual: Residual) -> Variances:
-    """Maximum marginal likelihood of the spread of every coefficient and of the noise."""
+    """Mean of the coefficients by generalized least squares, spread and noise by maximum likelihood."""
     count = residual.rows.size
+    whole = residual
     if count > SAMPLE:
         residual = residual.of(np.linspace(0, count - 1, SAMPLE).astype(np.int64))
     total = residual.squares.sum() / residual.rows.sum()
     size = residual.cross.shape[1]
-    variances = Variances(np.full(size, max(total, 1e-300) / (2 * size)), max(total, 1e-300) / 2)
+    spread, noise = np.full(size, max(total, 1e-300) / (2 * size)), max(total, 1e-300) / 2
     if residual.rows.size < 2:
         # One series cannot show how series differ.
-        return Variances(np.zeros(size), variances.noise)
+        return Variances(np.zeros(size), noise, *generalized_mean(residual, 0 * spread, noise))
     floor = 1e-10 * total
     for _ in range(ROUNDS):
-        means, covariance = _given(residual, variances.spread, variances.noise)
+        mean, _ = generalized_mean(residual, spread, noise)
+        around = residual.around(mean)
+        means, covariance = _given(around, spread, noise)
         own = np.diagonal(covariance, axis1=1, axis2=2)
-        spread = np.maximum(variances.spread, 1e-300)
-        determined = np.maximum((1.0 - own / spread).sum(axis=0), 1e-12)
+        determined = np.maximum((1.0 - own / np.maximum(spread, 1e-300)).sum(axis=0), 1e-12)
         new = np.minimum((means**2).sum(axis=0) / determined, 10 * total)
-        noise = max(float(_lost(residual, means, covariance).sum() / residual.rows.sum()), 1e-300)
-        moved = np.abs(new - variances.spread) > 0.05 * np.maximum(variances.spread, floor)
-        variances = Variances(np.where(new > floor, new, 0.0), noise)
+        noise = max(float(_lost(around, means, covariance).sum() / residual.rows.sum()), 1e-300)
+        moved = np.abs(new - spread) > 0.05 * np.maximum(spread, floor)
+        spread = np.where(new > floor, new, 0.0)
         if not moved.any():
             break
-    return variances
+    return Variances(spread, noise, *generalized_mean(whole, spread, noise))
+
+
+def generalized_mean(residual: Residual, spread: Floats, noise: float) -> tuple[Floats, Floats]:
+    """Mean (q,) of coefficients that vary with variances `spread`, and its covariance (q, q).
+
+    (sum_i X_i' V_i^-1 X_i)^-1 sum_i X_i' V_i^-1 e_i with V_i = s I + X_i diag(t) X_i' (Swamy 1970,
+    Econometrica 38), from the sums: X' V^-1 X = (s I + X'X diag(t))^-1 X'X. Where series differ in
+    level as well as in a feature, a pooled fit takes the one for the effect of the other; this does
+    not. The global coefficients count as much as one row (unit information prior: Kass & Wasserman
+    1995, JASA 90), so that directions in which no series varies keep them.
+    """
+    size = spread.size
+    inner = residual.gram * spread + noise * np.eye(size)
+    information = np.linalg.solve(inner, residual.gram).sum(axis=0)
+    score = np.linalg.solve(inner, residual.cross[:, :, None])[:, :, 0].sum(axis=0)
+    information = (information + information.T) / 2 + np.eye(size) / noise
+    covariance = np.linalg.inv(information)
+    return covariance @ score, covariance
 
 
 def posteriors(residual: Residual, variances: Variances) -> tuple[Floats, Floats, Floats]:

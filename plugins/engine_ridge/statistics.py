@@ -30,7 +30,7 @@ ONE, Y, FEATURES = 0, 1, 2
 _CHUNK_ROWS = 4_096
 """Rows converted at a time: with 40 float64 columns they stay in a core's cache, twice as fast."""
 
-_SHIFT_ROWS = 65_536
+_SHIFT_ROWS = 4_096
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class Basis:
 
     @classmethod
     def of(cls, features: tuple[str, ...], block: DesignBlock) -> Basis:
-        """The means of a first block; any values are correct, near the mean is accurate."""
-        X = block.X[:_SHIFT_ROWS].astype(np.float64)
+        """The means of some rows of a first block; any values are correct, near the mean is accurate."""
+        X = block.X[:: max(block.X.shape[0] // _SHIFT_ROWS, 1)].astype(np.float64)
         observed = np.isfinite(X)
         total = np.where(observed, X, 0.0).sum(axis=0)
         y = block.y[np.isfinite(block.y)]
@@ -63,7 +63,7 @@ class Statistics:
         columns only, as those of all others would be zero.
     groups: int64 (g,), sorted: numbers of the series, or the single 0 if all series are one group.
     gram: float64 (g, 2 + features + m, 2 + features + m). squares: float64 (g,), sum of squared
-        weights.
+        weights. responses: float64 (g,), weighted sum of what `engine_ridge.demand` needs, or None.
     """
 
     basis: Basis
@@ -71,6 +71,7 @@ class Statistics:
     groups: Integers
     gram: Floats
     squares: Floats
+    responses: Floats | None = None
 
     @property
     def effective_rows(self) -> Floats:
@@ -85,11 +86,13 @@ class Statistics:
             groups=np.zeros(1, dtype=np.int64),
             gram=self.gram.sum(axis=0, keepdims=True),
             squares=self.squares.sum(keepdims=True),
+            responses=None if self.responses is None else self.responses.sum(keepdims=True),
         )
 
     def plain(self) -> dict[str, npt.NDArray[Any]]:
         """The same as named arrays, to be stored or sent; `of` reads them."""
         basis = self.basis
+        more = {} if self.responses is None else {"responses": self.responses}
         return {
             "features": np.array(basis.features, dtype=np.str_),
             "shift": basis.shift,
@@ -98,13 +101,15 @@ class Statistics:
             "groups": self.groups,
             "gram": self.gram,
             "squares": self.squares,
+            **more,
         }
 
     @classmethod
     def of(cls, plain: Mapping[str, npt.NDArray[Any]]) -> Statistics:
         """What `plain` made."""
         basis = Basis(tuple(plain["features"].tolist()), plain["shift"], float(plain["y_shift"]))
-        return cls(basis, plain["missing"], plain["groups"], plain["gram"], plain["squares"])
+        sums = (plain[name] for name in ("missing", "groups", "gram", "squares"))
+        return cls(basis, *sums, plain.get("responses"))
 
 
 def block_statistics(
@@ -126,7 +131,7 @@ def block_statistics(
     edges = np.concatenate([[0], firsts, [rows]]).astype(np.int64)
     missing = _missing_features(block.X)
     held = _held_features(block.X, edges) if by_series else np.empty(0, np.int64)
-    weight = _weights(block, basis, half_life, weight_feature)
+    weight = row_weights(block, basis, half_life, weight_feature)
     weighted = half_life is not None or weight_feature is not None
     # Infinite values are reported below, by name.
     with np.errstate(invalid="ignore"):
@@ -190,20 +195,23 @@ def _held_features(X: npt.NDArray[np.float32], edges: Integers) -> Integers:
 def _with_held(gram: Floats, values: Floats, held: Integers) -> Floats:
     """The sums with held features in their places; `values` (groups, held) are those of a group."""
     count, width = gram.shape[0], gram.shape[1] + held.size
-    # A constant times a column sums to the constant times the column's sum.
-    spread = np.zeros((gram.shape[1], width))
-    moving = np.setdiff1d(np.arange(width), FEATURES + held)
-    spread[np.arange(moving.size), moving] = 1.0
+    place = FEATURES + held
+    moving = np.setdiff1d(np.arange(width), place)
     full = np.empty((count, width, width))
-    for group in range(count):
-        spread[ONE, FEATURES + held] = values[group]
-        np.matmul(spread.T, gram[group] @ spread, out=full[group])
+    full[:, moving[:, None], moving] = gram
+    # A constant times a column sums to the constant times the column's sum.
+    crossed = values[:, :, None] * gram[:, None, ONE, :]
+    full[:, place[:, None], moving] = crossed
+    full[:, moving[:, None], place] = crossed.swapaxes(1, 2)
+    squares = values[:, :, None] * values[:, None, :]
+    full[:, place[:, None], place] = squares * gram[:, ONE, ONE, None, None]
     return full
 
 
-def _weights(
+def row_weights(
     block: DesignBlock, basis: Basis, half_life: float | None, feature: int | None
 ) -> Floats:
+    """Weight of every row, by its age and a feature: (rows,); DataError for one below 0."""
     weight = np.ones(block.y.size) if half_life is None else np.exp2(block.age / -half_life)
     if feature is None:
         return weight
@@ -231,12 +239,16 @@ def merge(left: Statistics, right: Statistics) -> Statistics:
     width = FEATURES + len(left.basis.features) + missing.size
     gram = np.zeros((groups.size, width, width))
     squares = np.zeros(groups.size)
+    counted = left.responses is not None and right.responses is not None
+    responses = np.zeros(groups.size) if counted else None
     for part in (left, right):
         place = np.searchsorted(groups, part.groups)
         columns = _columns_in(part, missing)
         gram[np.ix_(place, columns, columns)] += part.gram
         squares[place] += part.squares
-    return Statistics(left.basis, missing, groups, gram, squares)
+        if responses is not None and part.responses is not None:
+            responses[place] += part.responses
+    return Statistics(left.basis, missing, groups, gram, squares, responses)
 
 
 def merge_all(parts: Iterable[Statistics]) -> Statistics | None:

@@ -9,7 +9,7 @@ import polars as pl
 
 from engine_ridge.interactions import matching
 from engine_ridge.solve import Solution
-from engine_ridge.statistics import Integers
+from engine_ridge.statistics import Floats, Integers
 
 
 def column_names(features: tuple[str, ...], indicators: Integers) -> list[str]:
@@ -60,12 +60,15 @@ def elasticity_table(
     patterns: Sequence[str],
     ids: pl.Series,
     whole: bool,
+    response: Floats | None = None,
 ) -> pl.DataFrame:
-    """Rows `unique_id, feature, coefficient, standard_error` of the features that match.
+    """Rows `unique_id, feature, coefficient, standard_error, demand, demand_error` of what matches.
 
-    In units of the transformed target per unit of the feature: the coefficient of a log price is
-    the elasticity if the target is `log1p` and `scale` is `none` or `center`. unique_id is null for
-    the global coefficients: the only ones of scope `global`, those of unseen series of `partial`.
+    In units of the transformed target per unit of the feature; `demand` is the effect on the logarithm
+    of expected demand, the elasticity for a log price, if the target is `log1p` and `scale` is `none`
+    or `center` (see `engine_ridge.demand`), else null. unique_id is null for the common coefficients:
+    the only ones of scope `global`, those of unseen series of `partial`. response: (groups,), of the
+    solution's groups.
     """
     chosen = sorted({j for p in patterns for j in matching(features, p, "elasticity")})
     names = [features[j] for j in chosen]
@@ -75,12 +78,16 @@ def elasticity_table(
         names_of: pl.Series = pl.Series([None], dtype=pl.String)
     else:
         names_of = ids.cast(pl.String).gather(groups)
+    moved = np.full(len(names_of), np.nan) if response is None else response
+    own, errors = solution.coefficients[:, chosen], solution.standard_errors[:, chosen]
     return pl.DataFrame(
         {
             "unique_id": [name for name in names_of.to_list() for _ in chosen],
             "feature": names * len(names_of),
-            "coefficient": solution.coefficients[:, chosen].ravel(),
-            "standard_error": solution.standard_errors[:, chosen].ravel(),
+            "coefficient": own.ravel(),
+            "standard_error": errors.ravel(),
+            "demand": (own / moved[:, None]).ravel(),
+            "demand_error": (errors / moved[:, None]).ravel(),
         },
         schema_overrides={"unique_id": pl.String},
-    ).with_columns(pl.col("standard_error").fill_nan(None))
+    ).with_columns(pl.col("standard_error", "demand", "demand_error").fill_nan(None))

@@ -35,6 +35,15 @@ class TestLagsOfEverything(FeatureConformance):
     }
 
 
+class TestLagsOfGroups(FeatureConformance):
+    component = "lags"
+    params = {
+        "group": {"by": ["kind"], "of": "rest"},
+        "seasonal": {"period": 7.3, "count": 2, "weekday": ["promo"], "change": {"median": [5]}},
+        "rolling": {"median": [5]},
+    }
+
+
 class TestPromo(FeatureConformance):
     component = "promo"
 

@@ -50,3 +50,8 @@ class TestRidgePerSeries(ModelConformance):
 class TestRidgeBetween(ModelConformance):
     component = "ridge"
     params = {"scope": "partial", "decay": 30.0, "interactions": ["promo x big"]}
+
+
+class TestRidgeOfGroups(ModelConformance):
+    component = "ridge"
+    params = {"scope": "local", "by": ["kind"], "penalty": 1.0, "offset": "last_week"}

@@ -258,14 +258,15 @@ def test_a_feature_first_missing_when_predicting_takes_the_mean():
 
 
 @pytest.mark.parametrize("penalty", [0.0, 20.0])
-def test_standard_errors_are_those_of_a_linear_estimator_with_independent_errors(penalty):
+def test_standard_errors_are_those_of_the_posterior_with_independent_errors(penalty):
     block = data(9)
     X = block.X.astype(np.float64)
     A = np.column_stack([np.ones(60), (X - X.mean(axis=0)) / X.std(axis=0)])
-    estimator = np.linalg.solve(A.T @ A + np.diag([0.0, *[penalty] * 4]), A.T)
+    posterior = np.linalg.inv(A.T @ A + np.diag([0.0, *[penalty] * 4]))
+    estimator = posterior @ A.T
     residual = block.y - A @ estimator @ block.y
     noise = (residual @ residual) / (60 - np.trace(A @ estimator))
-    expected = np.sqrt(noise * (estimator**2).sum(axis=1))[1:] / X.std(axis=0)
+    expected = np.sqrt(noise * np.diag(posterior))[1:] / X.std(axis=0)
     table = fit(block, penalty=penalty).tables()["coefficients"]
     np.testing.assert_allclose(table["standard_error"], expected, 1e-6)
 

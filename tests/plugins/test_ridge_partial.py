@@ -80,15 +80,29 @@ def test_only_the_features_that_vary_differ_between_series():
     assert np.ptp(fitted.intercepts) > 0
 
 
-def test_a_series_without_rows_gets_the_global_coefficients():
+def test_a_series_without_rows_gets_the_common_coefficients():
     block, _ = panel_of(4)
     fitted = fitted_on(block, 90, scope="partial")
     asked = block_of([[1.0, 2.0]] * 2, [], series=[85, 3])
     prediction = fitted.predict(asked)
     assert prediction.failures == {}
-    whole = fitted_on(block, 90, scope="global").predict(asked).y_hat
-    assert prediction.y_hat[0] == pytest.approx(whole[0], rel=1e-9)
-    assert prediction.y_hat[1] != pytest.approx(whole[1], rel=1e-3)
+    own = fitted.coefficients[1:].mean(axis=0)
+    np.testing.assert_allclose(fitted.coefficients[0], own, atol=0.02)
+    common = fitted.intercepts[0] + fitted.coefficients[0] @ (np.array([1.0, 2.0]) - fitted.mean)
+    assert prediction.y_hat[0] == pytest.approx(common)
+    assert prediction.y_hat[1] != pytest.approx(common, rel=1e-3)
+
+
+def test_differences_of_level_between_series_are_not_taken_for_an_effect():
+    """Dear series sell less whatever the price does: a pooled fit mixes both, the common one does not."""
+    block, _ = panel_of(7, rows=30, spread=0.0)
+    level = np.random.default_rng(7).normal(size=80)[block.series]
+    moved = block_of(block.X + np.outer(level, [3, 0]), block.y - 9 * level, series=block.series)
+    # y = level - 9 l + 2 (x - 3 l) ... = level - 15 l + 2 x': its slope on x' is 2 within every series.
+    found = fitted_on(moved, scope="partial", penalty=0.01).coefficients[0, 0]
+    pooled = fitted_on(moved, scope="global", penalty=0.01).coefficients[0, 0]
+    assert found == pytest.approx(2.0, abs=0.1)
+    assert abs(pooled - 2.0) > 1.0
 
 
 def test_standard_errors_of_series_cover_the_truth_as_often_as_they_say():
@@ -107,7 +121,9 @@ def test_standard_errors_of_series_cover_the_truth_as_often_as_they_say():
 def test_the_elasticity_table_names_series_and_features(scope: str):
     block, _ = panel_of(5)
     table = fitted_on(block, scope=scope, elasticity=["f*"]).tables()["elasticity"]
-    assert table.columns == ["unique_id", "feature", "coefficient", "standard_error"]
+    of_demand = ["demand", "demand_error"]
+    assert table.columns == ["unique_id", "feature", "coefficient", "standard_error", *of_demand]
+    assert table["demand"].null_count() == table.height
     assert table.height == {"global": 2, "local": 160, "partial": 162}[scope]
     assert table["unique_id"].null_count() == {"global": 2, "local": 0, "partial": 2}[scope]
     first = table.row(0, named=True)

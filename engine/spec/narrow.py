@@ -1,0 +1,43 @@
+"""A spec with some of its models: for a run of one of them, or for what a gate needs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection
+from dataclasses import replace
+
+from engine.errors import NotFoundError
+from engine.spec.expectation import Expectation
+from engine.spec.validate import LoadedSpec
+
+
+def with_models(loaded: LoadedSpec, names: Collection[str]) -> LoadedSpec:
+    """The spec with these models and the fallback, in its own order.
+
+    What it expects of other models is left out. NotFoundError for a model that it does not have.
+    """
+    spec, resolved = loaded.spec, loaded.resolved
+    for name in names:
+        if name not in spec.models:
+            close = difflib.get_close_matches(name, list(spec.models), n=1)
+            advice = f"did you mean {close[0]!r}? " if close else ""
+            hint = f"{advice}models: {', '.join(spec.models)}"
+            raise NotFoundError(f"{loaded.path} has no model {name!r}", hint=hint)
+    kept = [name for name in spec.models if name in names or name == spec.run.fallback]
+
+    def judged(expected: Expectation) -> bool:
+        return set(expected.models or ()) <= set(kept)
+
+    judging = [judged(expected) for expected in spec.expect]
+    expect = [e for e, yes in zip(spec.expect, judging, strict=True) if yes]
+    plain = [e for e, yes in zip(resolved.get("expect", []), judging, strict=True) if yes]
+    models = {name: spec.models[name] for name in kept}
+    return replace(
+        loaded,
+        spec=spec.model_copy(update={"models": models, "expect": expect}),
+        resolved={
+            **resolved,
+            "models": {name: resolved["models"][name] for name in kept},
+            "expect": plain,
+        },
+    )
