@@ -31,6 +31,7 @@ def begin(folder: RunFolder, loaded: LoadedSpec, registry: Registry, source: Dat
     folder.manifest.update(
         name=loaded.spec.name,
         seed=loaded.spec.seed,
+        command=loaded.command,
         spec_fingerprint=manifest.spec_fingerprint(loaded),
         **manifest.environment(loaded, registry),
         status="running",
