@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +19,8 @@ from engine.registry import Registry
 from engine.rundir import read_run
 from engine.runner import run as run_spec
 from engine.spec.validate import validate_text
+from engine_report import uplift
+from engine_report.numbers import score
 from engine_report.params import ReportParams
 from engine_report.reading import read
 from engine_report.segments import weakest
@@ -78,6 +81,30 @@ def test_scores_by_fold_and_segment_are_those_of_scores_parquet(folder: Path, pa
         shown = {f"{key}={row[0]}": float(row[2]) for row in segments}
         assert shown == pytest.approx({k: v for k, v in wanted.items() if k in shown}, rel=1e-12)
         assert len(shown) == sum(k.startswith(key) for k in wanted)
+
+
+def test_every_other_score_in_the_page_is_that_of_scores_parquet(folder: Path, page: Page):
+    """The figures of the verdict, and what the spec's own segments say of steps."""
+    scores = pl.read_parquet(folder / "scores.parquet").filter(pl.col("cutoff").is_null())
+    whole = scores.filter(segment="all")
+    value = {(m, k): v for m, k, v in whole.select("model", "metric", "value").iter_rows()}
+    figures = dict(page.figures)
+    for metric in ("wape", "bias", "coverage"):
+        assert figures[f"{metric} of ridge"] == (
+            value["ridge", metric],
+            f"snaive: {score(value['snaive', metric])}",
+        )
+    head, *rows = page.tables["WAPE by steps ahead"]
+    steps = scores.filter(pl.col("segment").str.starts_with("step="), metric="wape")
+    wanted = {(m, s): v for m, s, v in steps.select("model", "segment", "value").iter_rows()}
+    assert {
+        (row[0], column.replace("step ", "step=")): float(v)
+        for row in rows
+        for column, v in zip(head[1:], row[1:], strict=True)
+    } == pytest.approx(wanted, rel=1e-12)
+    _, *tests = page.tables["Are the others different from ridge?"]
+    difference = value["snaive", "wape"] - value["ridge", "wape"]
+    assert float(tests[0][1]) == pytest.approx(difference, rel=1e-9)
 
 
 def test_the_verdict_says_what_fails_what_promotions_sold_and_how_much_is_ahead(folder: Path):
@@ -162,6 +189,19 @@ def test_the_true_uplift_of_a_simulated_promotion_lies_in_the_interval(folder: P
     assert row[0] == "promo"
     assert row[7] < true < row[8]
     assert row[8] - row[7] < 40
+    (money,) = tables["Revenue uplift by mark"].rows
+    traits = pl.read_parquet(folder / "source" / "truth.parquet").with_columns(names)
+    priced = truth.join(
+        uplift.marked_rows(run).select("store", "item", "ds", "price", usual="base_price"),
+        on=["store", "item", "ds"],
+    ).join(
+        traits.select("store", "item", "elasticity", list_price="base_price"), on=["store", "item"]
+    )
+    usual = pl.col("baseline") * (pl.col("usual") / pl.col("list_price")) ** pl.col("elasticity")
+    taken = priced.select((pl.col("mean") * pl.col("price")).sum()).item()
+    true = 100 * (taken / priced.select((usual * pl.col("usual")).sum()).item() - 1)
+    assert money[5] < true < money[6]
+    assert money[6] - money[5] < 40
 
 
 def test_the_report_is_made_again_from_the_folder_alone(folder: Path, tmp_path: Path, capsys):
@@ -180,6 +220,53 @@ def test_markdown_has_the_verdict_first_and_balanced_folds(folder: Path, capsys)
     assert text.count("<details>") == text.count("</details>") == 2
     head = next(line for line in text.splitlines() if line.startswith("| model | wape | mae"))
     assert text.splitlines()[text.splitlines().index(head) + 1].count("|") == head.count("|")
+
+
+def test_the_commands_in_the_page_make_the_same_run(folder: Path, tmp_path: Path, capsys):
+    run = read(results(folder), ReportParams())
+    (again,) = [
+        b.text
+        for b in document(run).sections[-1].blocks
+        if b.kind == "code" and b.title.startswith("To repeat it from its own record")
+    ]
+    program, *arguments = shlex.split(again)
+    assert program == "engine"
+    assert invoke([*arguments, "--output", str(tmp_path), "--quiet"]) == 0
+    (made,) = (tmp_path / "tiny").iterdir()
+    for name in ("backtest", "forecast", "scores"):
+        before, after = (pl.read_parquet(f / f"{name}.parquet") for f in (folder, made))
+        assert before.equals(after)
+
+
+def test_a_run_remembers_what_was_typed(tmp_path: Path, capsys):
+    spec = tmp_path / "a spec.yaml"
+    spec.write_text(SPEC.replace("periods: 400", "periods: 60"), encoding="utf-8")
+    options = ["--set", "backtest.folds=2", "--seed", "4"]
+    assert invoke(["run", str(spec), *options, "--output", str(tmp_path), "--quiet"]) == 0
+    (made,) = (tmp_path / "tiny").iterdir()
+    command = json.loads((made / "manifest.json").read_text())["command"]
+    assert shlex.split(command) == ["engine", "run", str(spec), *options]
+    assert command.replace("'", "&#39;") in (made / "report.html").read_text()
+
+
+def test_series_that_were_left_out_for_like_reasons_are_one_line(folder: Path):
+    table = pl.DataFrame({
+        "kind": "skipped", "model": None, "fallback": None, "unique_id": ["a", "a", "b"],
+        "cutoff": None, "reason": [f"ended: no observation in the last {n} periods" for n in (1, 2, 9)],
+    })  # fmt: skip
+    run = read(results(folder, failures=table), ReportParams())
+    blocks = document(run).sections[-1].blocks
+    (shown,) = [b for b in blocks if b.kind == "table" and b.caption.startswith("Failures")]
+    assert shown.rows == [
+        ["skipped", None, 3, 2, "ended: no observation in the last … periods", None, "a"]
+    ]
+
+
+def test_a_mark_that_is_nearly_always_set_marks_no_promotion(folder: Path):
+    history = results(folder).tables["history"]
+    often = history.with_columns(promo=pl.when(pl.col("promo") == 1).then(0).otherwise(1))
+    assert read(results(folder), ReportParams()).flags == ("promo",)
+    assert read(results(folder, history=often), ReportParams()).flags == ()
 
 
 def test_an_unknown_format_names_those_there_are(folder: Path, capsys):
