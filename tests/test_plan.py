@@ -107,6 +107,16 @@ def test_seconds_grow_with_rows_and_a_first_fit_is_paid_once_a_worker(trial, loa
     assert ridge.memory == pytest.approx(10**8 + 100 * max(rows), rel=1e-6)
 
 
+def test_two_samples_of_about_one_size_do_not_make_a_slope(trial, loaded):
+    """The last sample may be hardly larger than the one before; their difference is noise."""
+    sizes = ((100, 0.1, 1), (400, 0.1, 1), (160_000, 0.1, 1), (165_000, 0.3, 2))
+    noisy = [Point(rows, seconds, 0.01, held * 10**8) for rows, seconds, held in sizes]
+    by = {"snaive": noisy, "ridge": points(0.1, 0.0)}
+    snaive, _ = planned(trial, loaded, points=by, workers=1).models
+    assert snaive.seconds == pytest.approx(6 * 0.1, rel=0.1)
+    assert snaive.memory == pytest.approx(10**8, rel=0.1)
+
+
 def test_two_workers_halve_the_backtest_but_not_below_its_longest_task(trial, loaded):
     even = {"snaive": points(1.0, 0.0), "ridge": points(2.0, 0.0)}
     alone = planned(trial, loaded, points=even, workers=1, startup=0.0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -267,6 +268,30 @@ def test_a_mark_that_is_nearly_always_set_marks_no_promotion(folder: Path):
     often = history.with_columns(promo=pl.when(pl.col("promo") == 1).then(0).otherwise(1))
     assert read(results(folder), ReportParams()).flags == ("promo",)
     assert read(results(folder, history=often), ReportParams()).flags == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("scores.parquet", b"PAR1 cut short", "cannot read"),
+        ("manifest.json", b'{"name"', "manifest.json is no JSON"),
+    ],
+)
+def test_a_damaged_run_is_a_clear_error(folder: Path, tmp_path: Path, capsys, file, content, said):
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / file).write_bytes(content)
+    assert invoke(["report", str(tmp_path / "run")]) == 5
+    error = capsys.readouterr().err
+    assert said in error
+    assert "run it again" in error
+
+
+def test_a_run_of_another_version_is_reported_on_with_a_warning(folder: Path, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 0}))
+    assert invoke(["report", str(tmp_path / "run")]) == 0
+    assert "warning: run" in capsys.readouterr().err
 
 
 def test_an_unknown_format_names_those_there_are(folder: Path, capsys):
