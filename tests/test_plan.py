@@ -117,6 +117,15 @@ def test_two_samples_of_about_one_size_do_not_make_a_slope(trial, loaded):
     assert snaive.memory == pytest.approx(10**8, rel=0.1)
 
 
+def test_a_task_of_a_part_of_the_only_sample_takes_that_part_of_its_time(trial, loaded):
+    """A busy machine may leave time for the smallest sample and the whole panel only."""
+    rows = [40 * (90 - 7 * ahead) for ahead in (3, 2, 1)]
+    by = {"snaive": [Point(100, 5.0, 0.5, 10**8), Point(rows[-1], 30.0, 0.5, 10**8)]}
+    plan = planned(trial, loaded, points={**by, "ridge": points(0.1, 0.0)}, workers=1)
+    assert plan.models[0].tasks == 6
+    assert plan.models[0].seconds == pytest.approx(30.0 * sum(rows) / rows[-1] + 5.0, rel=0.1)
+
+
 def test_two_workers_halve_the_backtest_but_not_below_its_longest_task(trial, loaded):
     even = {"snaive": points(1.0, 0.0), "ridge": points(2.0, 0.0)}
     alone = planned(trial, loaded, points=even, workers=1, startup=0.0)

@@ -54,8 +54,8 @@ def report(
         paths = _compared(record, found_run(output, other), writer, form)
     for path in paths:
         typer.echo(str(path))
-        if show:
-            typer.launch(path.resolve().as_uri())
+        if show and typer.launch(path.resolve().as_uri()):
+            typer.echo("warning: nothing here could open it; open the file yourself", err=True)
 
 
 def _again(record: RunRecord, writer: Writer, form: str) -> list[Path]:

@@ -129,7 +129,11 @@ class _Cost:
         self.known = bool(points)
         self.processors = points[-1].processors if points else 1.0
         warm = _ends(points[1:] or points)
-        self.fixed, self.per_row = _line([(p.rows, p.seconds) for p in warm])
+        if warm and warm[0].rows < warm[-1].rows:
+            self.fixed, self.per_row = _line([(p.rows, p.seconds) for p in warm])
+        else:
+            # One size tells nothing of a fixed cost; tasks of fewer series take their part of it.
+            self.fixed, self.per_row = 0.0, warm[-1].seconds / warm[-1].rows if warm else 0.0
         # The first fit of a process also pays for imports and compiling.
         self.cold = max(points[0].seconds - self.seconds(points[0].rows), 0.0) if points else 0.0
         # The last two as well: what is held grows ever less where a model works in blocks.
