@@ -18,7 +18,7 @@ from engine.execute import Execution
 from engine.features import availability_table
 from engine.history import history_sample, series_profile
 from engine.registry import Registry, build
-from engine.rundir import RunFolder, RunRecord
+from engine.rundir import MANIFEST, RunFolder, RunRecord
 from engine.spec.model import RunSpec
 from engine.spec.validate import LoadedSpec
 from engine.workspace import Workspace
@@ -31,6 +31,7 @@ def begin(folder: RunFolder, loaded: LoadedSpec, registry: Registry, source: Dat
     folder.manifest.update(
         name=loaded.spec.name,
         seed=loaded.spec.seed,
+        command=loaded.command,
         spec_fingerprint=manifest.spec_fingerprint(loaded),
         **manifest.environment(loaded, registry),
         status="running",
@@ -146,15 +147,30 @@ def _inside(path: Path, folder: Path) -> str:
 
 
 def read_results(run: RunRecord, base: Path) -> Results:
-    """The tables and the record of a run on disk; DataError if it holds no results."""
+    """The tables and the record of a run on disk; DataError if it holds no results or is damaged."""
+    if run.status == "unreadable":
+        raise DataError(
+            f"{run.path / MANIFEST} is no JSON, so nothing is known of run {run.id}",
+            hint="run it again: resolved.yaml beside it holds its spec",
+        )
     found = {name: run.path / f"{name}.parquet" for name in _TABLES}
-    tables = {name: pl.read_parquet(path) for name, path in found.items() if path.exists()}
+    tables = {name: _table(path) for name, path in found.items() if path.exists()}
     if "scores" not in tables:
         raise DataError(
             f"run {run.id} ({run.status}) holds no scores",
             hint="only a run that was finished can be reported on; see `engine runs list`",
         )
     return Results(tables, str(run.manifest.get("name", run.name)), run.path, base, run.manifest)
+
+
+def _table(path: Path) -> pl.DataFrame:
+    try:
+        return pl.read_parquet(path)
+    except (pl.exceptions.PolarsError, OSError) as error:
+        raise DataError(
+            f"cannot read {path}: {first_line(error)}",
+            hint="the run is damaged: run it again from the resolved.yaml beside it",
+        ) from error
 
 
 _TABLES = ("forecast", "backtest", "scores", "series_scores", "failures", "series", "history")

@@ -7,10 +7,11 @@ What is not whole keeps a name that says so: `.<id>.tmp` while it is written (or
 from __future__ import annotations
 
 import datetime as dt
+import difflib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -174,16 +175,29 @@ def read_run(path: Path) -> RunRecord:
 
 def find_run(output: Path, reference: str) -> RunRecord:
     """A run by path, by id or its beginning, or by name (its newest run)."""
-    if Path(reference, MANIFEST).exists():
-        return read_run(Path(reference))
+    path = Path(reference)
+    if (path / MANIFEST).exists() or (path.is_dir() and path.suffix in (PARTIAL, ".tmp")):
+        return read_run(path)
     runs = list(list_runs(output))
     for match in (
         [r for r in runs if r.name == reference],
-        [r for r in runs if r.id.startswith(reference) or f"{r.name}/{r.id}" == reference],
+        [r for r in runs if r.id.startswith(reference)],
+        [r for r in runs if f"{r.name}/{r.id}".startswith(reference)],
     ):
         if match:
             return match[0]
-    raise NotFoundError(
-        f"no run {reference!r} under {output}",
-        hint="give a path, an id or a name; see `engine runs list`",
-    )
+    raise NotFoundError(f"no run {reference!r} under {output}", hint=_near(path, output, runs))
+
+
+def _near(asked: Path, output: Path, runs: Sequence[RunRecord]) -> str:
+    """What may have been meant by a reference that is no run."""
+    if not runs:
+        return f"{output} holds no runs: `engine run SPEC` makes one, --output names another folder"
+    if asked.suffix in (".yaml", ".yml") and asked.exists():
+        return f"{asked} is a spec: `engine run {asked}` makes a run of it"
+    if asked.is_dir():
+        return f"{asked} is a folder without {MANIFEST}; see `engine runs list --output {asked}`"
+    names = list(dict.fromkeys([*(r.name for r in runs), *(r.id for r in runs)]))
+    near = difflib.get_close_matches(str(asked), names, n=2, cutoff=0.5)
+    meant = f"did you mean {' or '.join(near)}? " if near else ""
+    return meant + "give a path, an id or a name; see `engine runs list`"

@@ -9,7 +9,7 @@ import fnmatch
 import re
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -270,21 +270,30 @@ def _explain(
     forecast_by: tuple[Any, Panel, Future],
     report: Report,
 ) -> None:
-    """Keep what drives a model of the last fold; a failure is an event and costs no forecast."""
+    """Keep what drives a model of the last fold; a failure is an event and costs no forecast.
+
+    What the model shows of itself and what the engine finds by shuffling do not need each other:
+    each is kept if another one fails.
+    """
     spec, cutoff = work.spec, task.cutoffs[-1]
     fitted, history, future = forecast_by
-    try:
-        tables = dict(fitted.tables())
-        if isinstance(fitted, ExplainedModel):
-            tables |= fitted.explain(history, future)
-        if model.able.scope == "global" and spec.models[task.model].aggregate is None:
-            actual = drivers.actual_of(work.panel, history, cutoff, spec.gap, spec.horizon)
-            fold = drivers.Fold(history, future, work.plan.names, actual)
-            predict = model.in_units(fitted, cutoff)
-            tables["importance"] = drivers.importance(fold, predict, task.seed)
-        drivers.keep(work.folder, task, tables)
-    except Exception as error:  # noqa: BLE001 - a model may raise anything; it is recorded
-        report("explain_error", {"task": task.name, "error": first_line(error)})
+
+    def importance() -> Mapping[str, pl.DataFrame]:
+        actual = drivers.actual_of(work.panel, history, cutoff, spec.gap, spec.horizon)
+        fold = drivers.Fold(history, future, work.plan.names, actual)
+        predict = model.in_units(fitted, cutoff)
+        return {"importance": drivers.importance(fold, predict, task.seed)}
+
+    parts: dict[str, Callable[[], Mapping[str, pl.DataFrame]]] = {"tables": fitted.tables}
+    if isinstance(fitted, ExplainedModel):
+        parts["explain"] = lambda: fitted.explain(history, future)
+    if model.able.scope == "global" and spec.models[task.model].aggregate is None:
+        parts["importance"] = importance
+    for part, made in parts.items():
+        try:
+            drivers.keep(work.folder, task, made())
+        except Exception as error:  # noqa: BLE001 - a model may raise anything; it is recorded
+            report("explain_error", {"task": task.name, "part": part, "error": first_line(error)})
 
 
 def _checked(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -91,3 +92,23 @@ def test_a_run_keeps_what_drives_the_models_it_did_not_choose(folder: Path):
     wape = (last["y"] - last["y_hat"]).abs().sum() / last["y"].sum()
     assert table["wape"].to_list() == pytest.approx([wape, wape], rel=1e-6)
     assert (folder / "drivers" / "ridge" / "coefficients.parquet").exists()
+
+
+@pytest.mark.parametrize("broken", ["explain", "tables"])
+def test_importance_is_kept_when_the_model_cannot_explain_itself(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def fails(self: object, *seen: object) -> None:
+        raise RuntimeError("no reason given")
+
+    monkeypatch.setattr("engine.horizon.FittedTabular." + broken, fails, raising=False)
+    registry = Registry.discover()
+    text = SPEC.replace("periods: 400", "periods: 60")
+    loaded = validate_text(text, "tiny.yaml", registry)
+    folder = run_spec(loaded, registry, output=tmp_path, base=tmp_path).folder
+    kept = {p.stem for p in (folder / "drivers" / "ridge").iterdir()}
+    assert "importance" in kept
+    assert ("coefficients" in kept) == (broken == "explain")
+    events = map(json.loads, (folder / "events.jsonl").read_text().splitlines())
+    (told,) = [e for e in events if e["event"] == "explain_error"]
+    assert (told["part"], told["error"]) == (broken, "RuntimeError: no reason given")

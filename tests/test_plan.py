@@ -76,12 +76,17 @@ def test_every_sample_was_tried_smallest_first_and_the_last_one_is_all(trial):
     sizes = [panel.n_series for panel in samples(trial.panel)]
     assert sizes == sorted(sizes)
     assert sizes[-1] == 40
-    for points in trial.points.values():
-        assert len(points) == len(sizes)
-        assert [p.rows for p in points] == sorted(p.rows for p in points)
+    rows = [p.rows for p in trial.points["snaive"]]
+    assert len(rows) == len(sizes)
+    assert rows == sorted(rows)
     assert trial.reasons == {}
     assert trial.forecasts == 40 * 7 * 2 * 2
     assert trial.trouble == ""
+
+
+def test_a_global_model_of_few_rows_is_tried_on_all_of_them_at_once(trial):
+    everything = trial.points["snaive"][-1].rows
+    assert [p.rows for p in trial.points["ridge"]] == [everything, everything]
 
 
 def points(fixed: float, per_row: float, cold: float = 0.0, busy: float = 0.01) -> list[Point]:
@@ -100,6 +105,25 @@ def test_seconds_grow_with_rows_and_a_first_fit_is_paid_once_a_worker(trial, loa
     assert ridge.seconds == pytest.approx(sum(0.5 + 0.01 * n for n in rows))
     assert snaive.seconds == pytest.approx(6 * 0.5 + sum(0.01 * n for n in rows) + 3.0)
     assert ridge.memory == pytest.approx(10**8 + 100 * max(rows), rel=1e-6)
+
+
+def test_two_samples_of_about_one_size_do_not_make_a_slope(trial, loaded):
+    """The last sample may be hardly larger than the one before; their difference is noise."""
+    sizes = ((100, 0.1, 1), (400, 0.1, 1), (160_000, 0.1, 1), (165_000, 0.3, 2))
+    noisy = [Point(rows, seconds, 0.01, held * 10**8) for rows, seconds, held in sizes]
+    by = {"snaive": noisy, "ridge": points(0.1, 0.0)}
+    snaive, _ = planned(trial, loaded, points=by, workers=1).models
+    assert snaive.seconds == pytest.approx(6 * 0.1, rel=0.1)
+    assert snaive.memory == pytest.approx(10**8, rel=0.1)
+
+
+def test_a_task_of_a_part_of_the_only_sample_takes_that_part_of_its_time(trial, loaded):
+    """A busy machine may leave time for the smallest sample and the whole panel only."""
+    rows = [40 * (90 - 7 * ahead) for ahead in (3, 2, 1)]
+    by = {"snaive": [Point(100, 5.0, 0.5, 10**8), Point(rows[-1], 30.0, 0.5, 10**8)]}
+    plan = planned(trial, loaded, points={**by, "ridge": points(0.1, 0.0)}, workers=1)
+    assert plan.models[0].tasks == 6
+    assert plan.models[0].seconds == pytest.approx(30.0 * sum(rows) / rows[-1] + 5.0, rel=0.1)
 
 
 def test_two_workers_halve_the_backtest_but_not_below_its_longest_task(trial, loaded):

@@ -148,7 +148,7 @@ def test_a_name_means_its_newest_run(tmp_path: Path):
 def test_a_run_that_does_not_exist_says_where_to_look(tmp_path: Path):
     with pytest.raises(NotFoundError, match="no run 'promo'") as caught:
         find_run(tmp_path, "promo")
-    assert "engine runs list" in caught.value.hint
+    assert "engine run SPEC" in caught.value.hint
 
 
 def test_an_output_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path):
@@ -161,3 +161,22 @@ def test_an_output_folder_that_cannot_be_made_is_one_clear_error(tmp_path: Path)
 def test_checking_an_output_folder_leaves_nothing_in_it(tmp_path: Path):
     check_writable(tmp_path / "runs")
     assert list((tmp_path / "runs").iterdir()) == []
+
+
+def test_a_reference_that_is_no_run_says_what_may_be_meant(tmp_path: Path):
+    runs = tmp_path / "runs"
+    with pytest.raises(NotFoundError) as none:
+        find_run(runs, "promo")
+    assert "holds no runs: `engine run SPEC`" in none.value.hint
+    (runs / "promo" / "20260101T000000Z-abc123").mkdir(parents=True)
+    spec = tmp_path / "promo.yaml"
+    spec.touch()
+    for asked, hint in (
+        ("promu", "did you mean promo?"),
+        (str(spec), "is a spec: `engine run "),
+        (str(runs), "is a folder without manifest.json"),
+    ):
+        with pytest.raises(NotFoundError) as caught:
+            find_run(runs, asked)
+        assert hint in caught.value.hint
+    assert find_run(runs, "promo/2026").id == "20260101T000000Z-abc123"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
+from hypothesis import given, strategies as st
 
 from engine.cli import series_plot
 from engine.cli.main import invoke
@@ -153,3 +154,11 @@ def test_nothing_is_said_to_be_nothing():
     pytest.importorskip("plotille")
     actual, forecast = frames([])
     assert "nothing to draw" in series_plot.draw("none", actual, forecast.clear())[1]
+
+
+@given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6), lines=st.integers(6, 20))
+def test_the_axis_holds_all_values_and_wastes_little(low: float, span: float, lines: int):
+    first, last = series_plot._round(low, low + span, lines)
+    assert first <= low + 1e-6 * span
+    assert last >= low + span - 1e-6 * span
+    assert last - first <= 2.6 * span

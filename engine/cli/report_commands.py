@@ -30,7 +30,7 @@ def report(
     other: Annotated[
         str | None,
         typer.Argument(
-            metavar="[RUN_B]",
+            metavar="RUN_B",
             help="A later run: reports on what changed since RUN.",
             autocompletion=run_names,
         ),
@@ -43,19 +43,19 @@ def report(
     output: Annotated[Path, typer.Option(help="Folder that holds all runs.")] = Path("runs"),
 ) -> None:
     """Make the report of a run again, from its folder alone; with RUN_B, compare the two."""
+    from engine.cli.found import found_run
     from engine.registry import Registry
-    from engine.rundir import find_run
 
-    record = find_run(output, run)
+    record = found_run(output, run)
     writer = _writer_of(Registry.discover(), form)
     if other is None:
         paths = _again(record, writer, form)
     else:
-        paths = _compared(record, find_run(output, other), writer, form)
+        paths = _compared(record, found_run(output, other), writer, form)
     for path in paths:
         typer.echo(str(path))
-        if show:
-            typer.launch(path.resolve().as_uri())
+        if show and typer.launch(path.resolve().as_uri()):
+            typer.echo("warning: nothing here could open it; open the file yourself", err=True)
 
 
 def _again(record: RunRecord, writer: Writer, form: str) -> list[Path]:

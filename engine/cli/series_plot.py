@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import math
 import os
 import shutil
 import sys
@@ -18,6 +19,11 @@ MARGIN = 21
 
 DAYS = 20
 """Days; over fewer the ticks of datetimes show the hour and not the year."""
+
+STEPS = (1, 1.2, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15, 20)
+"""What a line of the picture may stand for, times a power of ten."""
+
+SLACK = 1e-9
 
 COLORS = {"actual": "white", "forecast": "bright_cyan", "interval": "blue"}
 BLANK = "\N{BRAILLE PATTERN BLANK}"
@@ -40,7 +46,7 @@ def draw(title: str, actual: pl.DataFrame, forecast: pl.DataFrame) -> list[str]:
     if not dates.len():
         return [title, "nothing to draw: neither actuals nor forecasts"]
     place = {ds: float(i) for i, ds in enumerate(dates.to_list())}
-    _set_axes(figure, dates.to_list(), _range(actual, forecast))
+    _set_axes(figure, dates.to_list(), _round(*_range(actual, forecast), figure.height))
     dots = _encodable(BLANK)
     low, high = _interval(forecast)
     if low:
@@ -94,6 +100,17 @@ def _range(actual: pl.DataFrame, forecast: pl.DataFrame) -> tuple[float, float]:
     low, high = (float(shown.min() or 0), float(shown.max() or 0)) if shown.len() else (0.0, 1.0)  # type: ignore[arg-type]
     low = min(low, 0.0) if low < 0.3 * high else low
     return (low, high) if high > low else (low - 1.0, high + 1.0)
+
+
+def _round(low: float, high: float, lines: int) -> tuple[float, float]:
+    """Wider limits, so that each line of the picture stands for a number that can be read."""
+    least = (high - low) / lines
+    power = 10.0 ** math.floor(math.log10(least))
+    for step in (m * power for m in STEPS):
+        first = math.floor(low / step + SLACK) * step
+        if step >= least * (1 - SLACK) and first + step * lines >= high - SLACK * (high - low):
+            return first, first + step * lines
+    return low, high
 
 
 def _interval(forecast: pl.DataFrame) -> tuple[str, str]:

@@ -40,10 +40,10 @@ def show(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Draw a series: actual, forecasts, interval; without --series list the best and the worst."""
+    from engine.cli.found import found_run
     from engine.outputs import read_results
-    from engine.rundir import find_run
 
-    results = read_results(find_run(output, run), Path.cwd())
+    results = read_results(found_run(output, run), Path.cwd())
     chosen = _model_of(results, model)
     if series is None:
         _list(results, chosen, top, as_json)

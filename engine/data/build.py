@@ -328,7 +328,7 @@ def _fill(
         empty = _missing(frame, "y", past)
         if empty:
             fate = "stay missing" if missing.y == "drop" else f"filled by {missing.y}"
-            notes.append(f"y: {empty} missing values {fate}")
+            notes.append(f"y: {empty:,} missing values {fate}")
         if missing.y == "zero":
             frame = frame.with_columns(pl.when(past).then(pl.col("y").fill_null(0)).alias("y"))
     for column in roles.covariates:
@@ -339,7 +339,7 @@ def _fill(
         if empty and policy == "error":
             checks.covariate_missing(frame.filter(until), column, ids)
         if empty and policy not in ("keep", "error"):
-            notes.append(f"{column}: {empty} missing values filled by {policy}")
+            notes.append(f"{column}: {empty:,} missing values filled by {policy}")
             frame = frame.with_columns(
                 pl.when(until).then(_filled(column, policy, back=is_future)).alias(column)
             )

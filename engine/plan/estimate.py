@@ -128,21 +128,32 @@ class _Cost:
     def __init__(self, points: Sequence[Point]) -> None:
         self.known = bool(points)
         self.processors = points[-1].processors if points else 1.0
-        warm = points[1:] or points
-        self.fixed, self.per_row = _line([(p.rows, p.seconds) for p in warm[-2:]])
+        warm = _ends(points[1:] or points)
+        if warm and warm[0].rows < warm[-1].rows:
+            self.fixed, self.per_row = _line([(p.rows, p.seconds) for p in warm])
+        else:
+            # One size tells nothing of a fixed cost; tasks of fewer series take their part of it.
+            self.fixed, self.per_row = 0.0, warm[-1].seconds / warm[-1].rows if warm else 0.0
         # The first fit of a process also pays for imports and compiling.
         self.cold = max(points[0].seconds - self.seconds(points[0].rows), 0.0) if points else 0.0
         # The last two as well: what is held grows ever less where a model works in blocks.
-        held = [(p.rows, float(p.memory)) for p in points[-2:]]
+        held = [(p.rows, float(p.memory)) for p in _ends(points)]
         self.base, self.bytes_per_row = _line(held)
+        self.least = points[0].memory if points else 0
 
     def seconds(self, rows: int) -> float:
         """Seconds of one task of so many rows."""
         return self.fixed + self.per_row * rows
 
     def memory(self, rows: int) -> int:
-        """Bytes of a process that runs it."""
-        return int(self.base + self.bytes_per_row * rows)
+        """Bytes of a process that runs it, never fewer than one with hardly any rows has."""
+        return max(int(self.base + self.bytes_per_row * rows), self.least)
+
+
+def _ends(points: Sequence[Point]) -> list[Point]:
+    """The last point and the latest one of at most half its rows: closer ones differ by noise."""
+    far = [p for p in points if 2 * p.rows <= points[-1].rows]
+    return [*far[-1:], points[-1]] if points else []
 
 
 def _line(points: Sequence[tuple[int, float]]) -> tuple[float, float]:

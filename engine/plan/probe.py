@@ -58,9 +58,10 @@ class Progress:
 
 
 def measure(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str, Any]:
-    """Run the tasks of one model, smallest first, until `limit` seconds are spent.
+    """Run the tasks of one model in their order until `limit` seconds are spent, at least two.
 
-    A fit that was ended early costs no more on the largest sample: that one is taken next.
+    A fit that was ended early costs no more on the largest sample: that one is taken next, and it
+    is not taken again.
 
     plain: `name`, `runs` (pairs of a workspace's folder within `folder` and a task as plain data),
     `limit`. The result: `name`, `points` (one a finished task: seconds of the whole task, seconds
@@ -77,20 +78,22 @@ def measure(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str,
             result = run_task(folder / workspace, task, progress.report)
         except _EnoughError:
             seconds = progress.total or 0.0
-            runs = runs[-1:]
+            runs = [run for run in runs[-1:] if run[0] != workspace]
         else:
             seconds = result["seconds"]
             if result["status"] == "failed":
                 reason = str(result["failures"][0][2])
                 break
         wall = max(time.perf_counter() - began, 1e-6)
-        spent += wall
+        busy = time.process_time() - processors
+        # Waiting for a busy machine is no reason to try less: what is not measured is guessed.
+        spent += min(wall, busy)
         points.append(
             {
                 "workspace": workspace,
                 "seconds": seconds,
                 "wall": wall,
-                "processors": (time.process_time() - processors) / wall,
+                "processors": busy / wall,
                 "memory": peak_memory(),
             }
         )

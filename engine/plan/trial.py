@@ -36,6 +36,10 @@ GROWTH = 4
 MOST_ROWS = 1_000_000
 """Rows of the largest sample."""
 
+AT_ONCE = 200_000
+"""Rows up to which a global model is tried on the largest sample alone: it costs one of the run's
+fits, and a model that compiles for the shapes of its data does so once."""
+
 STAGES = 5.0
 """How many times the limit of a model's fits the trial run of the other stages may take."""
 
@@ -59,8 +63,8 @@ class Point:
 class Trial:
     """What was measured.
 
-    panel, folds, tasks: of the whole run. points: per model, the smallest sample first, which
-    also paid for imports and compiling. reasons: models whose fit failed in the trial. startup:
+    panel, folds, tasks: of the whole run. points: per model in the order of its fits, the first of
+    which also paid for imports and compiling. reasons: models whose fit failed in the trial. startup:
     seconds until a worker begins. reading: seconds until the panel was ready. stages: seconds of
     the stages of a run on `rows` rows with `forecasts` forecast rows. memory: bytes of this
     process: at most while reading, after it, and at most in that run. workers: tasks at a time.
@@ -165,7 +169,9 @@ class _Measured:
         points = self.points.get(model) or []
         for panel, rows in reversed(list(zip(self._panels, self._rows, strict=True))):
             seen = [point for point in points if point.rows <= rows]
-            if seen and seen[-1].seconds * max(rows / seen[-1].rows, 1.0) * fits <= budget:
+            # With no smaller fit to go by, a part of the rows takes that part of the time.
+            near = seen[-1] if seen else points[0] if points else None
+            if near and near.seconds * rows / near.rows * fits <= budget:
                 return panel
         return None
 
@@ -195,7 +201,12 @@ class _Measured:
                 self.reasons[model] = result["reason"]
 
     def _fitted(self, model: str, limit: float) -> Mapping[str, Any]:
-        runs = [[str(n), self._task(model, panel)] for n, panel in enumerate(self._panels)]
+        last = len(self._panels) - 1
+        numbers: Sequence[int] = range(last + 1)
+        if self._able[model].scope == "global" and self._rows[last] <= AT_ONCE:
+            # Twice: the first fit of a process also pays for imports.
+            numbers = (last, last)
+        runs = [[str(n), self._task(model, self._panels[n])] for n in numbers]
         plain = {"name": model, "runs": [run for run in runs if run[1]], "limit": limit}
         executor = executor_of(self._spec, self._registry, workers=1)
         if executor is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path as FilePath
@@ -27,13 +28,15 @@ from engine.spec.problems import problem_at, problems_of
 class LoadedSpec:
     """A valid spec with its text and where it came from.
 
-    resolved: plain data with every default filled in, plugin options included.
+    resolved: plain data with every default filled in, plugin options included. command: what runs
+    it with the same overrides.
     """
 
     spec: RunSpec
     text: str
     path: FilePath
     resolved: Mapping[str, Any]
+    command: str = ""
 
     @property
     def resolved_yaml(self) -> str:
@@ -122,7 +125,15 @@ def validate_text(
         problems += isolation_checks(spec, document, registry)
     if problems or spec is None:
         raise SpecError(name, _once(problems, document), text)
-    return LoadedSpec(spec, text, FilePath(name), _resolved(spec, params))
+    command = _command(name, overrides, seed, workers)
+    return LoadedSpec(spec, text, FilePath(name), _resolved(spec, params), command)
+
+
+def _command(name: str, overrides: Sequence[str], seed: int | None, workers: int | None) -> str:
+    """What a shell needs to run the spec once more."""
+    parts = ["engine", "run", name, *(part for one in overrides for part in ("--set", one))]
+    parts += [] if seed is None else ["--seed", str(seed)]
+    return shlex.join(parts + ([] if workers is None else ["--workers", str(workers)]))
 
 
 def _once(problems: Sequence[Problem], document: Document) -> list[Problem]:

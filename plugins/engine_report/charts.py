@@ -5,8 +5,10 @@ Nothing is drawn in the browser, so a report needs no script to be seen and prin
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import altair as alt
@@ -17,6 +19,7 @@ WIDTH, HEIGHT = 400, 170
 MOST_TICKS = 14
 PALETTE = tuple(f"var(--c{i})" for i in range(1, 9))
 """Colors of models, in the order of the spec; style.css gives them for light and dark."""
+KINDS = ("actual", "forecast of a fold", "forecast ahead")
 INK, FAINT, SHADE = "var(--ink)", "var(--rule)", "var(--shade)"
 VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
@@ -26,6 +29,8 @@ _CONFIG: dict[str, Any] = {
     "view": {"stroke": None},
     # Labels keep to their ticks: pushed inwards, the last one runs into the one before.
     "axisX": {"labelFlush": False, "labelOverlap": "greedy", "labelSeparation": 6},
+    # Room for labels that the reader's font makes wider than the one they were measured in.
+    "axisY": {"titlePadding": 10},
     "axis": {
         "labelColor": INK,
         "titleColor": INK,
@@ -56,9 +61,11 @@ _SIZE = re.compile(r'^<svg ([^>]*?)width="[\d.]+" height="[\d.]+"')
 
 def draw(chart: Any, width: int = WIDTH, height: int = HEIGHT) -> str:
     """An SVG of a chart: no size of its own, places to a tenth of a pixel, texts as they are."""
-    spec = chart.properties(width=width, height=height).to_dict(validate=False)
-    spec["config"] = _CONFIG
-    svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE)
+    return _svg(chart.properties(width=width, height=height).to_dict(validate=False))
+
+
+def _svg(spec: dict[str, Any]) -> str:
+    svg = vl_convert.vegalite_to_svg({**spec, "config": _CONFIG}, vl_version=VEGA_LITE)
     # The page names the whole picture; what Vega says of each of its parts is a third of the text.
     svg = _TAG.sub(lambda tag: _UNUSED.sub("", tag[0]), _SIZE.sub(r"<svg \1", svg, count=1))
     return _PLACES.sub(lambda place: _NUMBER.sub(_tenth, place[0]), svg)
@@ -69,18 +76,21 @@ def _tenth(found: re.Match[str]) -> str:
 
 
 def data(frame: pl.DataFrame) -> alt.Data:
-    """Rows as a chart reads them: dates as texts, no NaN."""
+    """Rows as a chart reads them."""
+    return alt.Data(values=_values(frame))
+
+
+def _values(frame: pl.DataFrame) -> list[dict[str, Any]]:
+    """Rows as JSON types: dates as texts, no NaN."""
     temporal = [c for c, kind in frame.schema.items() if kind.is_temporal()]
     floats = [c for c, kind in frame.schema.items() if kind.is_float()]
-    plain = frame.with_columns(pl.col(temporal).cast(pl.String), pl.col(floats).fill_nan(None))
-    return alt.Data(values=plain.to_dicts())
-
-
-def time_axis(frame: pl.DataFrame, column: str) -> alt.X:
-    """The x axis of a time column, dates or integers."""
-    kind = "temporal" if frame.schema[column].is_temporal() else "quantitative"
-    axis = alt.Axis(labelOverlap=True, grid=False, tickCount=6)
-    return alt.X(column, type=kind, title=None, axis=axis, scale=alt.Scale(zero=False, nice=False))
+    # A bare date would be midnight in Greenwich, and another day further west.
+    days = [
+        pl.format("{}T00:00:00", pl.col(c)).alias(c) for c in temporal if frame.schema[c] == pl.Date
+    ]
+    times = [pl.col(c).cast(pl.String) for c in temporal if frame.schema[c] != pl.Date]
+    plain = frame.with_columns(*days, *times, pl.col(floats).fill_nan(None))
+    return plain.to_dicts()
 
 
 def model_colors(models: Sequence[str], drawn: Sequence[str]) -> alt.Color:
@@ -154,49 +164,103 @@ def fans(
     stretches `start, end`.
     """
     low, high = interval or ("y_hat", "y_hat")
-    parts = [(tested, "forecast of a fold"), (ahead, "forecast ahead")]
+    parts = [(part, kind) for part, kind in ((tested, KINDS[1]), (ahead, KINDS[2])) if part.height]
     rows = [
         part.select(
             "ds", "y_hat", low=low, high=high, kind=pl.lit(kind),
             fold=pl.format("{} {}", pl.lit(kind), pl.col("cutoff").cast(pl.String)),
         )
         for part, kind in parts
-        if part.height
     ]  # fmt: skip
     forecasts = pl.concat(rows).with_columns(pl.exclude("ds", "kind", "fold").cast(pl.Float64))
-    actual = history.with_columns(kind=pl.lit("actual"))
-    names = ["actual", *(kind for part, kind in parts if part.height)]
-    scale = alt.Scale(domain=names, range=[INK, PALETTE[0], PALETTE[1]][: len(names)])
-    color = alt.Color("kind", type="nominal", scale=scale)
-    x = time_axis(history, "ds")
-    y = alt.Y("y_hat", type="quantitative", title=None)
-    base = alt.Chart(data(forecasts)).encode(x=x)
-    fan = base.mark_area(opacity=0.22).encode(
-        y=alt.Y("low", type="quantitative"), y2="high", color=color, detail="fold:N"
+    seen = {
+        "actual": history.with_columns(kind=pl.lit(KINDS[0])),
+        "forecasts": forecasts,
+        "shades": shades,
+    }
+    ends = pl.concat([history["ds"], forecasts["ds"]])
+    spec = json.loads(
+        _fan(
+            tuple(kind for _, kind in parts),
+            _date_form(ends) if ends.dtype.is_temporal() else "",
+            interval is not None,
+            shades.height > 0,
+        )
     )
-    line = base.mark_line(strokeWidth=1.8).encode(y=y, color=color, detail="fold:N")
-    seen = alt.Chart(data(actual)).mark_line(strokeWidth=1, interpolate="linear")
-    layers = [fan, seen.encode(x=x, y=alt.Y("y", type="quantitative"), color=color), line]
-    if shades.height:
-        marked = alt.Chart(data(shades)).mark_rect(color=SHADE, opacity=1)
-        layers.insert(0, marked.encode(x=alt.X("start", type=x.to_dict()["type"]), x2="end"))
-    return draw(alt.layer(*layers), width=420)
+    spec["datasets"] = {name: _values(frame) for name, frame in seen.items()}
+    return _svg(spec)
+
+
+@cache
+def _fan(kinds: tuple[str, ...], form: str, band: bool, shaded: bool) -> str:
+    """The description of a fan without its data, as JSON: a report has many alike.
+
+    form: how dates are written; empty where time is a number.
+    """
+    shown = (KINDS[0], *kinds)
+    colors = dict(zip(KINDS, (INK, PALETTE[0], PALETTE[1]), strict=True))
+    scale = alt.Scale(domain=list(shown), range=[colors[kind] for kind in shown])
+    color = alt.Color("kind", type="nominal", scale=scale)
+    time: Any = "temporal" if form else "quantitative"
+    ticks = {"format": form} if form else {}
+    axis = alt.Axis(labelOverlap=True, grid=False, tickCount=6, **ticks)
+    x = alt.X("ds", type=time, title=None, axis=axis, scale=alt.Scale(zero=False, nice=False))
+    y = alt.Y("y_hat", type="quantitative", title=None)
+    base = alt.Chart(alt.NamedData(name="forecasts")).encode(x=x)
+    line = base.mark_line(strokeWidth=1.8, strokeCap="round").encode(
+        y=y, color=color, detail="fold:N"
+    )
+    actual = alt.Chart(alt.NamedData(name="actual")).mark_line(strokeWidth=1, strokeCap="round")
+    layers: list[Any] = [
+        actual.encode(x=x, y=alt.Y("y", type="quantitative"), color=color),
+        line,
+    ]
+    if band:
+        fan = base.mark_area(opacity=0.22).encode(
+            y=alt.Y("low", type="quantitative"), y2="high", color=color, detail="fold:N"
+        )
+        layers.insert(0, fan)
+    if shaded:
+        marked = alt.Chart(alt.NamedData(name="shades")).mark_rect(color=SHADE, opacity=1)
+        layers.insert(0, marked.encode(x=alt.X("start", type=time), x2="end"))
+    chart = alt.layer(*layers).properties(width=420, height=HEIGHT)
+    return json.dumps(chart.to_dict(validate=False))
+
+
+def _date_form(ds: pl.Series) -> str:
+    """How the ticks of a stretch of time are written: always with the year."""
+    first, last = ds.min(), ds.max()
+    days = (last - first).total_seconds() / 86_400  # type: ignore[operator, union-attr]
+    if days > 3 * 365:
+        return "%Y"
+    if days > 100:
+        return "%b %Y"
+    return "%d %b %Y" if days > 4 else "%d %b %H:%M"
 
 
 def calibration(frame: pl.DataFrame, models: Sequence[str]) -> str:
-    """Observed against nominal share, `model, nominal, observed`, with the diagonal."""
+    """Observed against nominal share, `model, nominal, below, observed`, with the diagonal.
+
+    A stroke reaches from the share below a quantile to that at or below it.
+    """
     diagonal = alt.Chart(
         alt.Data(values=[{"nominal": 0, "observed": 0}, {"nominal": 1, "observed": 1}])
     )
     x = alt.X("nominal", type="quantitative", title="quantile", axis=alt.Axis(format=".1f"))
     y = alt.Y("observed", type="quantitative", title="share at or below")
-    line = alt.Chart(data(frame)).mark_line(point={"size": 30, "filled": True})
+    color = model_colors(models, frame["model"].to_list())
+    base = alt.Chart(data(frame)).encode(x=x, color=color)
+    line = base.mark_line(point={"size": 30, "filled": True}).encode(y=y)
+    ties = base.mark_rule(strokeWidth=1, opacity=0.6).encode(
+        y=alt.Y("below", type="quantitative"), y2="observed"
+    )
     rule = diagonal.mark_line(color=INK, strokeDash=[4, 3], strokeWidth=1).encode(x=x, y=y)
-    return draw(rule + line.encode(x=x, y=y, color=model_colors(models, frame["model"].to_list())))
+    return draw(rule + ties + line)
 
 
-def columns(frame: pl.DataFrame, x: str, y: str) -> str:
-    """Upright bars in the order of the rows."""
+def columns(frame: pl.DataFrame, x: str, y: str, limits: tuple[float, float]) -> str:
+    """Upright bars in the order of the rows, on a scale with these ends."""
     axis = alt.X(x, type="nominal", sort=None, title=x, axis=alt.Axis(labelAngle=0))
     bar = alt.Chart(data(frame)).mark_bar(color=PALETTE[0])
-    return draw(bar.encode(x=axis, y=alt.Y(y, type="quantitative", title=None)))
+    scale = alt.Scale(domain=list(limits), nice=False)
+    return draw(bar.encode(x=axis, y=alt.Y(y, type="quantitative", title=None, scale=scale)))

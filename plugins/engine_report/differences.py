@@ -177,7 +177,7 @@ def _table(caption: str, deltas: Sequence[Delta], note: str) -> Table:
     if parts:
         columns.append(Column("segment", numeric=False))
     columns += [Column("before"), Column("after"), Column("change %"), Column("low"),
-                Column("high"), Column("p"), Column("series", meaning="tested"),
+                Column("high"), Column("p", form="probability"), Column("series", meaning="tested"),
                 Column("in words", numeric=False)]  # fmt: skip
     rows: list[list[Any]] = []
     for d in deltas:

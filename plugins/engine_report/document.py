@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,12 @@ class Figures:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; `meaning` explains its name."""
+    """A column of a table; `meaning` explains its name. form: how its numbers are written."""
 
     name: str
     numeric: bool = True
     meaning: str = ""
+    form: Literal["score", "probability"] = "score"
 
 
 @dataclass(frozen=True)
@@ -79,11 +80,15 @@ class Charts:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Charts of which a reader picks one by its caption."""
+    """Charts of which a reader picks one by its caption.
+
+    found: JSON of more series that the page draws when they are searched for; `engine_report.finder`.
+    """
 
     kind: ClassVar[str] = "gallery"
     items: Sequence[Chart]
     shown: int = 6
+    found: str = ""
 
 
 @dataclass(frozen=True)
@@ -95,7 +100,16 @@ class Listing:
     text: str
 
 
-Block = Prose | Figures | Table | Chart | Charts | Gallery | Listing
+@dataclass(frozen=True)
+class Code:
+    """A command to copy, and in a few words what it does."""
+
+    kind: ClassVar[str] = "code"
+    title: str
+    text: str
+
+
+Block = Code | Prose | Figures | Table | Chart | Charts | Gallery | Listing
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,8 @@ from engine_report.reading import Run
 
 MOST_FEATURES = 20
 MOST_ROWS = 15
+MOST_WORSE = 2.0
+"""WAPE added, and times the WAPE itself, beyond which a bar is not drawn."""
 OVERFIT = "Validation that rises while training falls: stop earlier or make the network smaller."
 
 
@@ -72,9 +74,17 @@ def model_tables(folder: Path) -> dict[str, pl.DataFrame]:
 
 def _importance(model: str, table: pl.DataFrame) -> Chart:
     top = _increase(table).head(MOST_FEATURES)
-    svg = charts.bars(top.to_dicts(), "covariate", "increase", "WAPE added", interval=True)
+    most = max(MOST_WORSE * float(str(table["wape"].max())), MOST_WORSE)
+    wild = bool((top["high"] > most).any())
+    shown = top.with_columns(pl.exclude("covariate").clip(upper_bound=most))
+    svg = charts.bars(shown.to_dicts(), "covariate", "increase", "WAPE added", interval=True)
     said = f"How much worse the WAPE of {model} gets if a covariate of the days ahead is wrong"
     note = "By false values of the days ahead in the last fold; line: lowest to highest of 3 draws."
+    if wild:
+        note += (
+            f" Bars end at {most:.0f}: on values that never occur together the model extrapolates "
+            "without bounds, and the true numbers are beyond use."
+        )
     return Chart(f"Permutation importance for {model}", svg, said, note)
 
 
@@ -98,7 +108,9 @@ def _importance_table(model: str, table: pl.DataFrame) -> Table:
         "days ahead is replaced by values of other days of the same series, one covariate at a "
         "time. Near 0: the model does not use it, or another one says the same."
     )
-    return Table(f"Permutation importance for {model}", columns, rows, note)
+    return Table(
+        f"Permutation importance for {model}, in numbers", columns, rows, note, folded=True
+    )
 
 
 def _attribution(model: str, table: pl.DataFrame) -> Chart:
@@ -118,7 +130,7 @@ def _attribution_table(model: str, table: pl.DataFrame) -> Table:
         "what the forecasts are made of, not whether that makes them better."
     )
     columns = [Column("covariate", numeric=False), Column("share")]
-    return Table(f"Integrated gradients of {model}", columns, rows, note)
+    return Table(f"Integrated gradients of {model}, in numbers", columns, rows, note, folded=True)
 
 
 def _curve(model: str, table: pl.DataFrame) -> Chart:
@@ -167,7 +179,8 @@ def _coefficients(model: str, table: pl.DataFrame) -> Chart:
         top.to_dicts(), "feature", "mean", "effect of one standard deviation", interval=True
     )
     said = f"The {top.height} largest standardized coefficients of {model}"
-    note = "Bar: mean over buckets of steps; line: from the smallest to the largest."
+    one = (top["low"] == top["high"]).all()
+    note = "" if one else "Bar: mean over fits; line: from the smallest to the largest."
     return Chart(f"Coefficients of {model}", svg, said, note)
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
 
+from engine_report.classes import series_classes
 from engine_report.document import Block, Column, Figure, Figures, Prose, Section, Table
 from engine_report.numbers import percent
 from engine_report.reading import Run
-from engine_report.segments import series_classes
 
 SHORT_SEASONS = 2
 OUTLIER = 6.0
@@ -25,12 +26,23 @@ def section(run: Run) -> Section:
         blocks += _covariates(run, run.history)
     notes = (run.manifest.get("data") or {}).get("notes") or []
     if notes:
-        rows = [[note] for note in notes]
-        columns = [Column("what was done", numeric=False)]
+        columns = [Column("columns", numeric=False), Column("what was done", numeric=False)]
+        rows = [[", ".join(named), what] for what, named in _done(notes).items()]
         blocks.append(Table("What was filled, dropped or assumed", columns, rows))
     elif run.manifest.get("data"):
         blocks.append(Prose("Nothing was filled, dropped or assumed.", "good"))
     return Section("health", "Data health", blocks)
+
+
+def _done(notes: Sequence[str]) -> dict[str, list[str]]:
+    """What was done -> the columns that it was done to."""
+    found: dict[str, list[str]] = {}
+    for note in notes:
+        column, colon, what = note.partition(": ")
+        if not colon or " " in column:
+            column, what = "", note
+        found.setdefault(what, []).append(column)
+    return found
 
 
 def _figures(run: Run, series: pl.DataFrame) -> list[Figure]:

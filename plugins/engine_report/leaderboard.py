@@ -51,15 +51,19 @@ def _scores(run: Run) -> Table:
     return Table("Scores of all models", columns, rows, note, mark=run.best)
 
 
-_WORDS = {
+WORDS = {
     "wape": "sum of absolute errors over the sum of actual values",
     "mae": "mean absolute error, in units",
     "rmse": "root of the mean squared error, in units; large errors count more",
+    "rmspe": "root of the mean squared |error| / actual; periods without sales are left out",
     "mape": "mean of |error| / actual; periods without sales are left out",
     "smape": "mean of |error| over the mean of actual and forecast",
     "mase": "mean absolute error over that of the seasonal naive forecast within the history; "
     "below 1 is better than it",
-    "rmsse": "root of the squared error over that of the naive forecast within the history",
+    "rmsse": "root of the squared error over that of the naive forecast within the history; below 1 is "
+    "better than it",
+    "wrmsse": "root of the squared error over that of the naive forecast within the history, weighed "
+    "by revenue over all levels of the hierarchy; below 1 is better than it",
     "bias": "sum of errors over the sum of actual values; above 0 is too much forecast",
     "pinball": "error of the quantiles, in units; too low and too high weigh by the quantile",
     "wql": "pinball error over the sum of actual values",
@@ -71,7 +75,7 @@ _WORDS = {
 
 def _words(run: Run) -> list[Block]:
     """What each score is, for a reader who does not know it."""
-    rows = [[metric, _WORDS[metric]] for metric in run.metrics if metric in _WORDS]
+    rows = [[metric, WORDS[metric]] for metric in run.metrics if metric in WORDS]
     columns = [Column("score", numeric=False), Column("meaning", numeric=False)]
     return [Table("What the scores mean", columns, rows, folded=True)] if rows else []
 
@@ -125,7 +129,7 @@ def _tests(run: Run) -> Table:
         Column("WAPE minus " + leader),
         Column("low"),
         Column("high"),
-        Column("p"),
+        Column("p", form="probability"),
         Column("in words", numeric=False),
     ]
     note = (

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
 from engine_report import charts
-from engine_report.document import Block, Chart, Charts, Column, Listing, Prose, Section, Table
+from engine_report.document import (
+    Block,
+    Chart,
+    Charts,
+    Code,
+    Column,
+    Listing,
+    Prose,
+    Section,
+    Table,
+)
 from engine_report.numbers import seconds
 from engine_report.reading import Run
 
@@ -17,7 +28,7 @@ MOST_FAILURES = 30
 
 def section(run: Run) -> Section:
     """The record of the run."""
-    blocks: list[Block] = [_again(run)]
+    blocks: list[Block] = _again(run)
     blocks += _failures(run)
     blocks += _timings(run)
     blocks.append(_record(run.manifest))
@@ -33,33 +44,51 @@ def section(run: Run) -> Section:
     return Section("making", "How it was made", blocks)
 
 
-def _again(run: Run) -> Prose:
-    home = f"{run.results.name}/{run.manifest.get('id', run.results.folder.name)}"
-    return Prose(
-        f"To repeat it: engine run runs/{home}/resolved.yaml, where runs is the folder of all runs; "
-        "resolved.yaml holds every override and default. The same data and versions give the same "
-        "numbers."
+def _again(run: Run) -> list[Block]:
+    """The commands that make the run again."""
+    made: list[Block] = []
+    command = run.manifest.get("command")
+    if command:
+        made.append(Code("To repeat it as it was started, from the same folder:", str(command)))
+    record = run.results.folder.parent / str(run.manifest.get("id", run.results.folder.name))
+    made.append(
+        Code(
+            "To repeat it from its own record, which holds every override and default:",
+            shlex.join(["engine", "run", str(record / "resolved.yaml")]),
+        )
     )
+    return [*made, Prose("The same data and versions give the same numbers.")]
 
 
 def _failures(run: Run) -> list[Block]:
     failures = run.results.tables.get("failures")
     if failures is None or failures.is_empty():
         return [Prose("No forecast failed and no series was skipped.", "good")]
+    # Reasons that differ in a number only are one kind: "ended: no observation in the last 13 periods".
+    alike = pl.col("reason").str.replace_all(r"\d+", "…").alias("alike")
     counted = (
-        failures.group_by("kind", "model", "reason", "fallback", maintain_order=True)
-        .agg(pl.len(), example=pl.col("unique_id").drop_nulls().first())
+        failures.group_by("kind", "model", alike, "fallback", maintain_order=True)
+        .agg(
+            pl.len(),
+            series=pl.col("unique_id").n_unique(),
+            reasons=pl.col("reason").n_unique(),
+            reason=pl.col("reason").first(),
+            example=pl.col("unique_id").drop_nulls().first(),
+        )
+        .with_columns(
+            reason=pl.when(pl.col("reasons") == 1).then("reason").otherwise("alike"),
+        )
         .sort("kind", "len", "reason", descending=[False, True, False])
     )
-    picked = ("kind", "model", "len", "reason", "fallback", "example")
+    picked = ("kind", "model", "len", "series", "reason", "fallback", "example")
     rows = [list(row) for row in counted.select(picked).head(MOST_FAILURES).rows()]
-    columns = [Column("kind", numeric=False), Column("model", numeric=False), Column("count"),
-               Column("reason", numeric=False), Column("stood in", numeric=False),
+    columns = [Column("kind", numeric=False), Column("model", numeric=False), Column("times"),
+               Column("series"), Column("reason", numeric=False), Column("stood in", numeric=False),
                Column("for example", numeric=False)]  # fmt: skip
     note = "All rows are in failures.parquet."
     if counted.height > MOST_FAILURES:
         note = f"The first {MOST_FAILURES} of {counted.height} kinds; " + note.lower()
-    return [Table("Failures", columns, rows, note)]
+    return [Table("Failures and skipped series", columns, rows, note)]
 
 
 def _timings(run: Run) -> list[Block]:
@@ -81,7 +110,10 @@ def _timings(run: Run) -> list[Block]:
     columns = [Column("tasks", numeric=False), Column("number"), Column("seconds")]
     rows = [list(row) for row in sums.select("task", "len", "seconds").rows()]
     chart = Chart("Time by task", svg, "Seconds of work by model and stage, over all workers")
-    return [Charts([chart]), Table("Time by task", columns, rows, "Over all workers.")]
+    return [
+        Charts([chart]),
+        Table("Time by task, in numbers", columns, rows, "Over all workers.", folded=True),
+    ]
 
 
 def _record(manifest: Mapping[str, Any]) -> Table:
@@ -107,7 +139,7 @@ def _plugins(manifest: Mapping[str, Any]) -> list[Block]:
     plugins = manifest.get("plugins") or []
     rows = [[p["name"], p["kind"], f"{p['distribution']} {p['version']}"] for p in plugins]
     columns = [Column(name, numeric=False) for name in ("component", "kind", "distribution")]
-    return [Table("Components", columns, rows)] if rows else []
+    return [Table("Components", columns, rows, folded=True)] if rows else []
 
 
 def _calibration(manifest: Mapping[str, Any]) -> list[Block]:
@@ -115,4 +147,4 @@ def _calibration(manifest: Mapping[str, Any]) -> list[Block]:
     rows = [[r["model"], r["cutoff"], r["method"], r["residuals"]] for r in records]
     columns = [Column("model", numeric=False), Column("cutoff", numeric=False),
                Column("method", numeric=False), Column("residuals")]  # fmt: skip
-    return [Table("Where intervals come from", columns, rows)] if rows else []
+    return [Table("Where intervals come from", columns, rows, folded=True)] if rows else []

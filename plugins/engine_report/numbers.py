@@ -6,7 +6,7 @@ import math
 
 
 def score(value: object) -> str:
-    """Four significant digits; a dash for nothing."""
+    """Four significant digits, whole numbers as they are; a dash for nothing."""
     if value is None or isinstance(value, str):
         return value or "–"
     if not isinstance(value, int | float):
@@ -14,12 +14,19 @@ def score(value: object) -> str:
     number = float(value)
     if not math.isfinite(number):
         return "–"
-    if isinstance(value, int) or (number.is_integer() and abs(number) >= 1000):
-        return f"{value:,.0f}"
-    if number and not 1e-4 <= abs(number) < 1e7:
+    if number.is_integer() and abs(number) < 1e15:
+        return f"{number:,.0f}"
+    if not 1e-5 <= abs(number) < 1e12:
         return f"{number:.3e}"
-    digits = max(0, 3 - math.floor(math.log10(abs(number)))) if number else 0
+    digits = max(0, 3 - math.floor(math.log10(abs(number))))
     return f"{number:,.{min(digits, 5)}f}"
+
+
+def probability(value: object) -> str:
+    """A p value: three digits are all that one can use."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def percent(share: float, digits: int = 0) -> str:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import polars as pl
 
 from engine_report import charts, residuals
+from engine_report.compare import wape
 from engine_report.document import Block, Chart, Charts, Gallery, Prose, Section
+from engine_report.finder import searched
 from engine_report.numbers import percent, score
 from engine_report.reading import Run
-
-LEAST_PERIODS, MOST_PERIODS = 40, 160
+from engine_report.views import View, marked_stretches, views
 
 
 def section(run: Run) -> Section:
@@ -22,29 +23,52 @@ def section(run: Run) -> Section:
         total = run.rows["unique_id"].n_unique()
         marks = f" Shaded: {' or '.join(run.flags)}." if run.flags else ""
         level = f" Bands hold {percent(run.interval[2])} by intention." if run.interval else ""
+        found = searched(run, [name for name, _ in _ranked(run)])
+        reach = found.count if found else 0
         blocks.append(
             Prose(
-                f"{len(chosen)} of {total:,} series are drawn: those with the most error, the "
-                f"lowest WAPE, and others spread over the rest. Forecasts are those of {run.leader}."
+                f"{len(chosen)} of {total:,} series are drawn, of those with an actual value in the "
+                f"back-test: those with the most error, the "
+                f"lowest WAPE, and others spread over the rest. The search draws {reach:,} of them"
+                f"{_why_not_all(run, reach, total)}. Forecasts are those of {run.leader}."
                 f"{level}{marks}"
             )
         )
-        blocks.append(Gallery([_picture(run, name, why) for name, why in chosen]))
+        why = dict(chosen)
+        drawn = [_picture(run, view, why[view.name]) for view in views(run, list(why))]
+        blocks.append(Gallery(drawn, found=found.text if found else ""))
     blocks.append(Charts(residuals.pictures(run)))
     return Section("series", "Pictures of series", blocks)
+
+
+def _why_not_all(run: Run, reach: int, total: int) -> str:
+    """Why a series may not be found; empty if all are."""
+    if reach >= total or run.history is None:
+        return ""
+    if run.history["unique_id"].n_unique() <= reach:
+        return ", of which the history is kept"
+    return ", those with the most error, to keep this page small"
+
+
+def _ranked(run: Run) -> list[tuple[str, float | None]]:
+    """(unique_id, WAPE) of the series whose history is kept, the one with the most error first."""
+    assert run.history is not None
+    kept = run.history.select(pl.col("unique_id").unique())
+    mine = run.rows.filter(pl.col("model") == run.leader).join(kept, on="unique_id", how="semi")
+    each = (
+        mine.group_by("unique_id", maintain_order=True)
+        .agg(units=pl.col("error").abs().sum(), wape=wape())
+        .sort("units", "unique_id", descending=[True, False])
+    )
+    return each.select("unique_id", "wape").rows()
 
 
 def choose(run: Run) -> list[tuple[str, str]]:
     """(unique_id, why) of the series to draw, of those whose history is kept."""
     if run.history is None or run.params.pictures == 0:
         return []
-    kept = run.history.select(pl.col("unique_id").unique())
-    mine = run.rows.filter(pl.col("model") == run.leader).join(kept, on="unique_id", how="semi")
-    each = (
-        mine.group_by("unique_id", maintain_order=True)
-        .agg(units=pl.col("error").abs().sum(), size=pl.col("y").abs().sum())
-        .with_columns(wape=pl.when(pl.col("size") > 0).then(pl.col("units") / pl.col("size")))
-        .sort("units", "unique_id", descending=[True, False])
+    each = pl.DataFrame(
+        _ranked(run), schema={"unique_id": pl.String, "wape": pl.Float64}, orient="row"
     )
     count = min(run.params.pictures, each.height)
     third = -(-count // 3)
@@ -57,55 +81,21 @@ def choose(run: Run) -> list[tuple[str, str]]:
     if left > 0 and rest.height:
         for name in rest["unique_id"].gather_every(max(rest.height // left, 1)).to_list()[:left]:
             chosen[name] = "spread over the rest"
-    wape = dict(each.select("unique_id", "wape").iter_rows())
+    error = dict(each.iter_rows())
     return [
-        (name, f"{why}, WAPE {score(wape[name])}") for name, why in list(chosen.items())[:count]
+        (name, f"{why}, WAPE {score(error[name])}") for name, why in list(chosen.items())[:count]
     ]
 
 
-def _picture(run: Run, name: str, why: str) -> Chart:
-    history, tested, ahead = _rows_of(run, name)
+def _picture(run: Run, view: View, why: str) -> Chart:
     svg = charts.fans(
-        history.select("ds", "y"),
-        tested,
-        ahead,
-        _shades(history, run),
+        view.history.select("ds", "y"),
+        view.tested,
+        view.ahead,
+        marked_stretches(run, view.history),
         None if run.interval is None else run.interval[:2],
     )
-    last = tested["cutoff"].n_unique()
-    said = f"Series {name}: actual values, forecasts of {last} folds with their intervals"
-    said += ", and the forecast ahead" if ahead.height else ""
-    return Chart(name, svg, said, why)
-
-
-def _rows_of(run: Run, name: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """The end of a series' history, its back-test and its forecast ahead by the leader."""
-    assert run.history is not None
-    own = (pl.col("unique_id") == name) & (pl.col("model") == run.leader)
-    tested = run.rows.filter(own).sort("cutoff", "ds")
-    forecast = run.results.tables.get("forecast")
-    ahead = tested.clear() if forecast is None else forecast.filter(own).sort("ds")
-    history = run.history.filter(pl.col("unique_id") == name).sort("ds")
-    observed = history.filter(pl.col("y").is_not_null())
-    since = observed.filter(pl.col("ds") >= tested["ds"].min()).height
-    periods = min(max(2 * since, LEAST_PERIODS), MOST_PERIODS)
-    start = observed["ds"].tail(periods).min()
-    end = max(v for v in (observed["ds"].max(), ahead["ds"].max()) if v is not None)
-    shown = history.filter(pl.col("ds").is_between(start, end))
-    return shown, tested.filter(pl.col("ds") >= start), ahead
-
-
-def _shades(history: pl.DataFrame, run: Run) -> pl.DataFrame:
-    """Stretches of marked periods: `start`, `end`, the end being the period after."""
-    if not run.flags or history.height < 2:
-        return pl.DataFrame({"start": [], "end": []})
-    on = pl.any_horizontal(pl.col(c).fill_null(0) != 0 for c in run.flags)
-    gap = history["ds"].diff().drop_nulls().min()
-    after = pl.col("ds").shift(-1).fill_null(pl.col("ds") + gap)
-    marked = history.select("ds", on=on, after=after).with_columns(group=pl.col("on").rle_id())
-    return (
-        marked.filter(pl.col("on"))
-        .group_by("group", maintain_order=True)
-        .agg(start=pl.col("ds").min(), end=pl.col("after").max())
-        .select("start", "end")
-    )
+    last = view.tested["cutoff"].n_unique()
+    said = f"Series {view.name}: actual values, forecasts of {last} folds with their intervals"
+    said += ", and the forecast ahead" if view.ahead.height else ""
+    return Chart(view.name, svg, said, why)

@@ -11,11 +11,14 @@ import polars as pl
 import yaml
 
 from engine.contracts import Results
+from engine.data.calendar import Frequency
 from engine.data.forecast import quantiles_of
 from engine.errors import DataError
 from engine_report.params import ReportParams
 
 ALL = "all"
+MOST_MARKED = 0.5
+"""Share of the observed periods from which on a mark is no longer something special."""
 
 
 @dataclass(frozen=True)
@@ -98,13 +101,22 @@ class Run:
         return self.results.tables.get("series")
 
     @property
+    def freq(self) -> Frequency:
+        """Distance between two periods; plain integers if the run does not say."""
+        text = str((self.manifest.get("data") or {}).get("freq", "1"))
+        return Frequency.parse(int(text) if text.isdigit() else text)
+
+    @property
     def folds(self) -> list[Any]:
         """Cutoffs of the back-test, in order."""
         return sorted(self.rows["cutoff"].unique().to_list())
 
     @cached_property
     def flags(self) -> tuple[str, ...]:
-        """Covariates that mark promotions: those asked for, or the future ones that hold 0 and 1."""
+        """Covariates that mark promotions: those asked for, or the future ones that hold 0 and 1.
+
+        What is 1 in most observed periods, such as a shop that is open, is their ordinary state.
+        """
         if self.history is None:
             return ()
         future = [c for c in self._future if c in self.history.columns]
@@ -116,7 +128,18 @@ class Run:
                     hint=f"future covariates: {', '.join(future) or 'none'}",
                 )
             return tuple(self.params.promotions)
-        return tuple(c for c in future if _is_flag(self.history[c]))
+        observed = self.history.filter(pl.col("y").is_not_null())
+        return tuple(
+            c
+            for c in future
+            if _is_flag(self.history[c]) and (observed[c] != 0).mean() <= MOST_MARKED
+        )
+
+    @property
+    def keys(self) -> list[str]:
+        """Columns that together name a series."""
+        named = (self.spec.get("data", {}).get("columns") or {}).get("unique_id") or []
+        return [named] if isinstance(named, str) else list(named)
 
     @property
     def _future(self) -> list[str]:

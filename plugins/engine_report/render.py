@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from engine_report import browser
 from engine_report.document import Document
-from engine_report.numbers import score
+from engine_report.numbers import probability, score
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -32,19 +32,24 @@ def _text(document: Document, form: Literal["html", "md"]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"score": score, "exact": exact, "cell": cell}
+    environment.filters |= {"score": score, "number": number, "exact": exact, "cell": cell}
     if form == "md":
         return environment.get_template("report.md").render(document=document)
     return environment.get_template("report.html").render(
         document=document,
         style=_inline("style.css"),
-        script=_inline("script.js"),
+        script=_inline("draw.js") + _inline("script.js"),
         svg=Markup,
     )
 
 
 def _inline(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
+
+
+def number(value: object, form: str) -> str:
+    """A number as its column writes it."""
+    return probability(value) if form == "probability" else score(value)
 
 
 def exact(value: object) -> str:

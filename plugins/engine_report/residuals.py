@@ -11,6 +11,8 @@ from engine_report.document import Chart
 from engine_report.reading import Run
 
 LAGS = 14
+TIES = 0.02
+"""Share of the values that may equal a quantile before a reader has to be told."""
 
 
 def pictures(run: Run) -> list[Chart]:
@@ -21,15 +23,19 @@ def pictures(run: Run) -> list[Chart]:
 
 
 def calibration_values(run: Run) -> pl.DataFrame:
-    """`model, nominal, observed`: share of actual values at or below each quantile."""
+    """`model, nominal, below, observed`: shares of actual values below, and at or below, each quantile."""
     parts = [
         run.rows.filter(pl.col(column).is_not_null())
         .group_by("model", maintain_order=True)
-        .agg(observed=(pl.col("y") <= pl.col(column)).mean())
+        .agg(
+            observed=(pl.col("y") <= pl.col(column)).mean(),
+            below=(pl.col("y") < pl.col(column)).mean(),
+        )
         .with_columns(nominal=pl.lit(level))
         for level, column in run.quantiles.items()
     ]
-    empty = pl.DataFrame(schema={"model": pl.String, "observed": pl.Float64, "nominal": pl.Float64})
+    floats = ("observed", "below", "nominal")
+    empty = pl.DataFrame(schema={"model": pl.String, **dict.fromkeys(floats, pl.Float64)})
     return pl.concat([empty, *parts]).sort("model", "nominal")
 
 
@@ -38,8 +44,16 @@ def _calibration(run: Run) -> Chart | None:
     if values.is_empty():
         return None
     said = "Share of actual values at or below each quantile; on the diagonal is right"
-    svg = charts.calibration(values, run.models)
-    return Chart("Calibration", svg, said, "Below the line: that quantile was too low.")
+    note = "Below the line: that quantile was too low."
+    ties = (
+        values.filter(model=run.leader).select((pl.col("observed") - pl.col("below")).max()).item()
+    )
+    if ties is not None and ties > TIES:
+        note += (
+            f" Upright strokes begin at the share below: many values of {run.leader} equal the "
+            "quantile, such as 0, and the line should cross the stroke."
+        )
+    return Chart("Calibration", charts.calibration(values, run.models), said, note)
 
 
 def _by_step(run: Run, rows: pl.DataFrame) -> Chart | None:
@@ -88,10 +102,13 @@ def level_values(rows: pl.DataFrame) -> pl.DataFrame | None:
 def autocorrelation(rows: pl.DataFrame, lags: int = LAGS) -> pl.DataFrame:
     """`lag, value`: correlation of errors of the same series and fold that lie `lag` steps apart.
 
-    Errors are taken relative to each series' and fold's mean and pooled over all of them.
+    Errors are taken over their series' root mean square, so that every series counts alike, and not
+    relative to a mean within the fold: in few steps that mean would be most of the error, and white
+    noise of n steps would show -1 / (n - 1) at every lag.
     """
     keys = ["unique_id", "cutoff"]
-    error = pl.col("error") - pl.col("error").mean().over(keys)
+    usual = (pl.col("error") ** 2).mean().sqrt().over("unique_id")
+    error = pl.when(usual > 0).then(pl.col("error") / usual).otherwise(0.0)
     frame = rows.sort(*keys, "step").select(*keys, "step", e=error)
     variance = float(str(frame.select((pl.col("e") ** 2).sum()).item()))
     found = []
@@ -118,5 +135,14 @@ def _acf(run: Run, rows: pl.DataFrame) -> Chart | None:
     if values.is_empty():
         return None
     said = f"Correlation of errors of {run.leader} that lie 1 to {values.height} steps apart"
-    note = "Within a fold. Far from 0: the model misses something that lasts or repeats."
-    return Chart("Autocorrelation of errors", charts.columns(values, "lag", "value"), said, note)
+    note = (
+        "Errors of one fold, so many steps apart. Above 0 throughout: a forecast that is off stays "
+        "off. A peak, as at 7 of days: a pattern that the model misses."
+    )
+    return Chart("Autocorrelation of errors", _bars(values), said, note)
+
+
+def _bars(values: pl.DataFrame) -> str:
+    """On a scale from 0 or -1 to 1, so that a small correlation looks small."""
+    lowest = -1.0 if float(str(values["value"].min())) < -0.2 else -0.2
+    return charts.columns(values, "lag", "value", (lowest, 1.0))

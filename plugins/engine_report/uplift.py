@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from engine.data.calendar import Frequency
 from engine_report.document import Block, Column, Prose, Table
 from engine_report.reading import Run
 
@@ -20,25 +19,37 @@ MOST_PRODUCTS = 30
 
 
 @dataclass(frozen=True)
-class Uplift:
-    """Units on marked periods against their baseline.
+class Ratio:
+    """What was sold or taken in, against its baseline.
 
-    share: sum of units over sum of baseline, less 1, with low and high of its 95 % interval.
+    share: value over baseline, less 1, with low and high of its 95 % interval.
     """
+
+    baseline: float
+    value: float
+    share: float
+    low: float
+    high: float
+
+    @property
+    def gain(self) -> float:
+        """What came on top of the baseline."""
+        return self.value - self.baseline
+
+
+@dataclass(frozen=True)
+class Uplift:
+    """Units and revenue on marked periods; revenue is None without prices."""
 
     name: str
     episodes: int
     periods: int
-    baseline: float
-    units: float
-    share: float
-    low: float
-    high: float
-    revenue: float | None
+    units: Ratio
+    revenue: Ratio | None
 
 
 def blocks(run: Run) -> list[Block]:
-    """Tables of promotions by their marks and by product."""
+    """Tables of promotions by their marks and by product, in units and in revenue."""
     rows = marked_rows(run)
     by_mark = _by_mark(rows)
     if rows is None or not by_mark:
@@ -48,16 +59,17 @@ def blocks(run: Run) -> list[Block]:
             "What marked periods sold against a baseline: the mean of the unmarked periods of the "
             f"same series at the same place of the season, up to {REACH} seasons before and after, "
             "freed of the season of the year that all series share. "
-            "It is a comparison, not an experiment: what else was different then counts as well."
+            "It is a comparison, not an experiment: what else was different then counts as well. "
+            "Periods without stock are left out."
         ),
-        _table("Promotion uplift by mark", "marks", by_mark),
+        *_tables("by mark", "marks", by_mark),
     ]
     keys = [k for k in _keys(run) if rows[k].n_unique() > 1]
     if keys:
         alone = rows.filter(pl.col("marks") == by_mark[0].name)
         found = [u for u in (estimate(n, part) for n, part in _parts(alone, keys[-1])) if u]
         if found:
-            made.append(_table(f"Uplift of {by_mark[0].name} by {keys[-1]}", keys[-1], found))
+            made += _tables(f"of {by_mark[0].name} by {keys[-1]}", keys[-1], found)
     return made
 
 
@@ -73,13 +85,10 @@ def _by_mark(rows: pl.DataFrame | None) -> list[Uplift]:
 
 
 def _keys(run: Run) -> list[str]:
-    """Columns of categories in the marked rows: key columns, then statics."""
-    data = run.spec.get("data", {})
-    keys = data.get("columns", {}).get("unique_id", [])
-    keys = [keys] if isinstance(keys, str) else list(keys)
-    static = list((data.get("covariates") or {}).get("static") or [])
+    """Columns of categories in the marked rows: statics, then key columns."""
+    static = list((run.spec.get("data", {}).get("covariates") or {}).get("static") or [])
     known = run.series.columns if run.series is not None else []
-    return [k for k in [*static, *keys] if k in known and k != "unique_id"]
+    return [k for k in [*static, *run.keys] if k in known and k != "unique_id"]
 
 
 def marked_rows(run: Run) -> pl.DataFrame | None:
@@ -159,8 +168,7 @@ def _season_of_the_year(frame: pl.DataFrame) -> pl.Series:
 
 def _season(run: Run) -> int:
     """Seven for days; else 1: a yearly season needs more years than most panels have."""
-    freq = str((run.manifest.get("data") or {}).get("freq", "1"))
-    season = Frequency.parse(int(freq) if freq.isdigit() else freq).season
+    season = run.freq.season
     return season if season <= 7 else 1
 
 
@@ -173,43 +181,56 @@ def _parts(rows: pl.DataFrame, column: str) -> list[tuple[str, pl.DataFrame]]:
 def estimate(name: str, rows: pl.DataFrame) -> Uplift | None:
     """Uplift of marked rows; None if there are too few episodes to tell.
 
-    A ratio of sums, its error taken over episodes (stretches of one series with the same marks):
+    Revenue is units times price against baseline units times the usual price.
+    """
+    worth = pl.col("y") * pl.col("price"), pl.col("base") * pl.col("base_price")
+    sums = (
+        rows.with_columns(money=worth[0], base_money=worth[1])
+        .group_by("unique_id", "episode", maintain_order=True)
+        .agg(pl.col("y", "base", "money", "base_money").sum())
+    )
+    if sums.height < LEAST_EPISODES or float(sums["base"].sum()) <= 0:
+        return None
+    priced = rows["price"].null_count() == 0 and rows["base_price"].null_count() == 0
+    revenue = None
+    if priced and float(sums["base_money"].sum()) > 0:
+        revenue = _ratio(sums["money"], sums["base_money"])
+    return Uplift(name, sums.height, rows.height, _ratio(sums["y"], sums["base"]), revenue)
+
+
+def _ratio(values: pl.Series, base: pl.Series) -> Ratio:
+    """A ratio of sums, its error taken over episodes (stretches of one series with the same marks):
     the ratio estimator of Cochran, Sampling Techniques (1977), 6.4.
     """
-    sums = rows.group_by("unique_id", "episode", maintain_order=True).agg(pl.col("y", "base").sum())
-    n, base = sums.height, float(sums["base"].sum())
-    if n < LEAST_EPISODES or base <= 0:
-        return None
-    ratio = float(sums["y"].sum()) / base
-    residual = sums["y"] - ratio * sums["base"]
-    error = math.sqrt(n / (n - 1) * float((residual**2).sum())) / base
-    revenue = None
-    if rows["price"].null_count() == 0 and rows["base_price"].null_count() == 0:
-        before = float((rows["base"] * rows["base_price"]).sum())
-        revenue = float((rows["y"] * rows["price"]).sum()) - before
-    return Uplift(
-        name, n, rows.height, base, float(sums["y"].sum()),
-        ratio - 1, ratio - 1 - 1.96 * error, ratio - 1 + 1.96 * error, revenue,
-    )  # fmt: skip
-
-
-def _table(caption: str, name: str, found: list[Uplift]) -> Table:
-    columns = [Column(name, numeric=False), Column("episodes"), Column("periods"),
-               Column("baseline units"), Column("units"), Column("uplift %"), Column("low"),
-               Column("high")]  # fmt: skip
-    money = any(u.revenue is not None for u in found)
-    if money:
-        columns.append(Column("extra revenue"))
-    rows = []
-    for u in found:
-        shares = [100 * u.share, 100 * u.low, 100 * u.high]
-        row = [u.name, u.episodes, u.periods, u.baseline, u.units, *shares]
-        rows.append([*row, u.revenue] if money else row)
-    note = (
-        "low, high: 95 % interval of the uplift over episodes. Periods without stock are left out."
+    n, whole = values.len(), float(base.sum())
+    ratio = float(values.sum()) / whole
+    residual = values - ratio * base
+    error = math.sqrt(n / (n - 1) * float((residual**2).sum())) / whole
+    return Ratio(
+        whole, float(values.sum()), ratio - 1, ratio - 1 - 1.96 * error, ratio - 1 + 1.96 * error
     )
-    if money:
-        note += (
-            " Extra revenue: units times price less baseline times the usual price, before cost."
+
+
+NOTE = "low, high: 95 % interval of the uplift, over episodes."
+
+
+def _tables(what: str, name: str, found: list[Uplift]) -> list[Block]:
+    """One table of units, and one of revenue if prices are known."""
+    first = [Column(name, numeric=False), Column("episodes"), Column("periods")]
+    ends = [Column("uplift %"), Column("low"), Column("high")]
+    units = [Column("baseline units"), Column("units sold"), Column("extra units")]
+    rows = [[u.name, u.episodes, u.periods, *_cells(u.units)] for u in found]
+    made: list[Block] = [Table(f"Promotion uplift {what}", [*first, *units, *ends], rows, NOTE)]
+    priced = [[u.name, *_cells(u.revenue)] for u in found if u.revenue is not None]
+    if priced:
+        money = [Column("baseline revenue"), Column("revenue"), Column("extra revenue")]
+        note = (
+            f"Units times price, against baseline units times the usual price; before cost. {NOTE}"
         )
-    return Table(caption, columns, rows, note)
+        made.append(Table(f"Revenue uplift {what}", [first[0], *money, *ends], priced, note))
+    return made
+
+
+def _cells(ratio: Ratio) -> list[float]:
+    shares = [100 * ratio.share, 100 * ratio.low, 100 * ratio.high]
+    return [ratio.baseline, ratio.value, ratio.gain, *shares]

@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import math
+
 import polars as pl
 
-from engine_report import uplift
-from engine_report.compare import paired
+from engine_report import ahead, uplift
+from engine_report.compare import paired, wape
 from engine_report.document import Block, Figure, Figures, Prose, Section
+from engine_report.leaderboard import WORDS
 from engine_report.numbers import percent, score, seconds
 from engine_report.reading import Run
 from engine_report.segments import weakest
 
 SURE = 0.05
+RHYTHM = {"1h": "hourly", "1d": "daily", "1w": "weekly", "1mo": "monthly", "1q": "quarterly",
+          "1y": "yearly"}  # fmt: skip
+LEEWAY = 0.05
+"""How far a share may be from what was intended before it is worth a word."""
 
 
 def section(run: Run) -> Section:
     """The verdict in words and numbers."""
     blocks: list[Block] = [Prose(sentence(run), "good" if run.best else "bad")]
     blocks += [Prose(text, tone) for text, tone in _trust(run)]
-    blocks += [Figures(_figures(run))]
+    blocks.append(Figures(_figures(run)))
+    blocks += ahead.blocks(run)
     return Section("verdict", "Verdict", blocks)
 
 
@@ -54,17 +62,42 @@ def _folds(run: Run) -> str:
 
 def _trust(run: Run) -> list[tuple[str, str]]:
     """What speaks for and against relying on it, as (text, tone)."""
-    said = [_meaning(run), _second_place(run), _interval(run), _lean(run), _weak(run)]
-    said += [_promotion(run), _failures(run), _warnings(run)]
+    said = [_meaning(run), _other_scores(run), _second_place(run), _interval(run), _lean(run)]
+    said += [_weak(run), _promotion(run), _failures(run), _warnings(run)]
     return [one for one in said if one is not None]
 
 
 def _meaning(run: Run) -> tuple[str, str] | None:
     """What the number in the first sentence is, for a reader who does not know the metric."""
-    value = run.headline.get((run.leader, run.metric))
-    if run.metric != "wape" or value is None:
+    rows = run.rows.filter(pl.col("model") == run.leader)
+    share = rows.select(wape()).item()
+    words = "" if run.metric == "wape" else WORDS.get(run.metric, "")
+    said = [f"{run.metric}: {words}."] if words else []
+    if share is not None:
+        said.append(f"Its errors add up to {percent(share)} of the actual units (WAPE).")
+    return (" ".join(said), "plain") if said else None
+
+
+def _other_scores(run: Run) -> tuple[str, str] | None:
+    """Scores by which another model would have been chosen."""
+    if run.best is None:
         return None
-    return f"That is: its errors add up to {percent(value)} of the actual units (WAPE).", "plain"
+    named: dict[str, list[str]] = {}
+    for metric in run.metrics:
+        better = run.better[metric]
+        mine = run.headline.get((run.best, metric))
+        others = {m: run.headline.get((m, metric)) for m in run.models if m != run.best}
+        known = {m: v for m, v in others.items() if v is not None and math.isfinite(v)}
+        if better == "none" or mine is None or not known or metric == run.metric:
+            continue
+        first = (max if better == "higher" else min)(known, key=known.__getitem__)
+        if (known[first] > mine) == (better == "higher") and known[first] != mine:
+            scores = f"{metric} ({score(known[first])} against {score(mine)})"
+            named.setdefault(first, []).append(scores)
+    if not named:
+        return None
+    said = "; ".join(f"{model} is better by {', '.join(all_)}" for model, all_ in named.items())
+    return f"Not every score agrees: {said}.", "note"
 
 
 def _second_place(run: Run) -> tuple[str, str] | None:
@@ -83,6 +116,8 @@ def _second_place(run: Run) -> tuple[str, str] | None:
             "note",
         )
     close, name = min(known, key=lambda pair: pair[0].difference)
+    if close.difference < 0 and "wape" in run.metrics:
+        return None  # Said with the other scores.
     if close.difference < 0:
         return (
             f"By WAPE alone {name} is better by {score(-close.difference)}; the choice was made "
@@ -103,23 +138,35 @@ def _fastest(run: Run, models: list[str]) -> str:
     if spent[first] <= 0 or first == run.best:
         return ""
     return (
-        f" Of these, {first} needed the least work: {seconds(spent[first])} in the back-test, "
+        f" Of these, {first} needed the least work: {seconds(spent[first])} of fits in the back-test, "
         f"{run.best} {seconds(spent[str(run.best)])}."
     )
 
 
 def _interval(run: Run) -> tuple[str, str] | None:
+    """Whether the interval held what it was meant to, and what that says of its upper end."""
     held, nominal = coverage(run, run.leader)
-    if held is None or nominal is None:
+    if held is None or nominal is None or run.interval is None:
         return None
+    low, high, _ = run.interval
+    level = max(run.quantiles)
+    rows = run.rows.filter(pl.col("model") == run.leader, pl.col(low).is_not_null())
+    below_top = rows.select((pl.col("y") <= pl.col(high)).mean()).item()
+    at_bottom = rows.select((pl.col("y") <= pl.col(low)).mean()).item()
     text = (
         f"The forecast interval was meant to hold {percent(nominal)} of the actual values and "
-        f"held {percent(held)}"
+        f"held {percent(held)}; {percent(below_top)} lay at or below its upper end "
+        f"({percent(level)} intended)"
     )
-    if held < nominal - 0.05:
-        return text + ": it is too narrow, keep more safety stock than it says.", "bad"
-    if held > nominal + 0.05:
+    if below_top < level - LEEWAY:
+        return text + ": that end is too low, keep more safety stock than it says.", "bad"
+    if held < nominal - LEEWAY:
+        return text + ": its lower end is too high, sales fell below it more often.", "note"
+    if held > nominal + LEEWAY and below_top > level + LEEWAY:
         return text + ": it is wider than it needs to be.", "note"
+    if held > nominal + LEEWAY and at_bottom > min(run.quantiles):
+        ties = f"{percent(at_bottom)} of the values lie at its lower end, which cannot be cut finer"
+        return f"{text}: its upper end can be relied on; {ties}.", "plain"
     return text + ": it can be relied on.", "plain"
 
 
@@ -140,8 +187,21 @@ def _lean(run: Run) -> tuple[str, str] | None:
         return None
     lean = float(rows["error"].sum()) / size
     side = "high" if lean > 0 else "low"
-    tone = "note" if abs(lean) > 0.05 else "plain"
-    return f"In sum its forecasts were {percent(abs(lean), 1)} too {side}.", tone
+    text = f"In sum its forecasts were {percent(abs(lean), 1)} too {side}"
+    if abs(lean) <= LEEWAY:
+        return f"{text}.", "plain"
+    use = (run.spec.get("models") or {}).get(run.leader) or {}
+    if lean < 0 and use.get("correction") == "mape":
+        text += (
+            ": with correction: mape it aims low on purpose, because MAPE punishes too much "
+            "more than too little"
+        )
+    elif lean < 0 and use.get("target") == "log1p" and use.get("correction") in (None, "none"):
+        text += (
+            ": with target log1p it forecasts the middle of what may come, not the mean "
+            "(correction: mean in the spec would lift it)"
+        )
+    return f"{text}. Plan totals with that in mind.", "note"
 
 
 def _weak(run: Run) -> tuple[str, str] | None:
@@ -161,16 +221,28 @@ def _promotion(run: Run) -> tuple[str, str] | None:
     found = uplift.largest(run)
     if found is None:
         return None
+    units = found.units
+    low, high = sorted((abs(units.low), abs(units.high)))
+    side = "more" if units.share >= 0 else "less"
     text = (
-        f"Periods marked {found.name} sold {percent(found.share)} more than without it "
-        f"({percent(found.low)} to {percent(found.high)})"
+        f"Periods marked {found.name} sold {percent(abs(units.share))} {side} than without it "
+        f"(95 % sure: {percent(low)} to {percent(high)}), "
+        f"{score(abs(round(units.gain)))} units {side}"
     )
-    if found.share < 0:
+    if units.low < 0 < units.high:
         text = (
-            f"Periods marked {found.name} sold {percent(-found.share)} less than without it "
-            f"({percent(-found.high)} to {percent(-found.low)})"
+            f"Periods marked {found.name} sold about as much as without it "
+            f"({percent(units.low)} to {percent(units.high)})"
         )
-    return f"{text}, by comparison with unmarked periods nearby (section 5).", "plain"
+    elif found.revenue is not None:
+        other = found.revenue
+        word = "more" if other.gain >= 0 else "less"
+        text += f", and took in {score(abs(round(other.gain)))} {word} ({percent(other.share)})"
+    return (
+        f"{text}, over {found.periods:,} such periods of the history, by comparison with unmarked "
+        "periods nearby (section 5).",
+        "plain",
+    )
 
 
 def _failures(run: Run) -> tuple[str, str] | None:
@@ -179,7 +251,13 @@ def _failures(run: Run) -> tuple[str, str] | None:
     if not failed and not skipped:
         return None
     parts = [f"{failed:,} forecasts failed"] if failed else []
-    parts += [f"{skipped:,} series were skipped at a cutoff"] if skipped else []
+    if skipped:
+        table = run.results.tables.get("failures")
+        series = None if table is None else table.filter(pl.col("kind") == "skipped")["unique_id"]
+        count = skipped if series is None else series.n_unique()
+        parts.append(
+            f"{count:,} series could not be forecast at every cutoff and were skipped there"
+        )
     return "; ".join(parts) + " (section 7).", "note"
 
 
@@ -207,23 +285,13 @@ def _figures(run: Run) -> list[Figure]:
         if leader != base:
             against = f"{base}: {score(run.headline.get((base, metric)))}"
         items.append(Figure(f"{metric} of {leader}", run.headline[leader, metric], against))
-    items += _ahead(run)
     data = run.manifest.get("data") or {}
     if data:
-        span = f"{data['first']} to {data['cutoff']}, every {data['freq']}"
-        items.append(Figure("series", f"{data['series']:,}", f"{data['rows']:,} rows, {span}"))
+        every = RHYTHM.get(data["freq"], f"every {data['freq']}")
+        items.append(Figure("series", f"{data['series']:,}", f"{every}, {data['rows']:,} rows"))
+        items.append(Figure("data until", str(data["cutoff"]), f"since {data['first']}"))
     failed = (run.manifest.get("failures") or {}).get("failed", 0)
     items.append(Figure("failed forecasts", f"{failed:,}", "none was hidden" if failed else ""))
     if "seconds" in run.manifest:
         items.append(Figure("run time", seconds(run.manifest["seconds"])))
     return items
-
-
-def _ahead(run: Run) -> list[Figure]:
-    """What it forecasts in sum for the periods ahead."""
-    forecast = run.results.tables.get("forecast")
-    mine = None if forecast is None else forecast.filter(pl.col("model") == run.leader)
-    if mine is None or mine.is_empty():
-        return []
-    span = f"all series, {mine['ds'].min()} to {mine['ds'].max()}"
-    return [Figure("forecast ahead, units", float(mine["y_hat"].sum()), span)]

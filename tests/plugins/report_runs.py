@@ -25,19 +25,24 @@ models:
   snaive: {use: seasonal_naive, season: 7}
   ridge: {use: ridge, target: log1p, buckets: [7]}
 backtest: {folds: 3}
-evaluate: {metrics: [wape, mae, bias, coverage, pinball], by: [category, store]}
+evaluate: {metrics: [wape, mae, bias, coverage, pinball], by: [category, store, step]}
 select: {metric: wape, forecast: all}
 write: [{use: report}]
 """
 
 
 class Page(HTMLParser):
-    """What a browser would read: tags with their attributes, tables by their caption."""
+    """What a browser would read: tags with their attributes, tables by their caption.
+
+    figures: (name, (value, detail)) of the numbers that stand side by side.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, dict[str, str | None]]] = []
         self.tables: dict[str, list[list[str]]] = {}
+        self.figures: list[tuple[str, tuple[float | None, str]]] = []
+        self._figure: list[str] = []
         self._open: list[str] = []
         self._caption = ""
         self.feed(text)
@@ -48,6 +53,10 @@ class Page(HTMLParser):
         self._open.append(tag)
         if tag == "caption":
             self._caption = ""
+        if tag == "dt":
+            self._figure = []
+        if tag == "span" and attributes.get("class") == "value":
+            self._figure.append(attributes.get("data-value") or "")
         if tag == "tr" and self._caption:
             self.tables.setdefault(self._caption, []).append([])
         if tag in ("td", "th") and self._caption:
@@ -59,8 +68,14 @@ class Page(HTMLParser):
                 pass
         if tag == "table":
             self._caption = ""
+        if tag == "dd":
+            name, value, *rest = [*self._figure, "", ""]
+            number = float(value) if value else None
+            self.figures.append((name, (number, rest[1])))
 
     def handle_data(self, data):
+        if self._open and self._open[-1] in ("dt", "span") and "dl" in self._open:
+            self._figure.append(data.strip())
         if self._open and self._open[-1] == "caption":
             self._caption += data.strip()
         elif self._caption and self._open and self._open[-1] in ("td", "th"):

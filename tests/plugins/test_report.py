@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -18,6 +20,8 @@ from engine.registry import Registry
 from engine.rundir import read_run
 from engine.runner import run as run_spec
 from engine.spec.validate import validate_text
+from engine_report import uplift
+from engine_report.numbers import score
 from engine_report.params import ReportParams
 from engine_report.reading import read
 from engine_report.segments import weakest
@@ -80,6 +84,30 @@ def test_scores_by_fold_and_segment_are_those_of_scores_parquet(folder: Path, pa
         assert len(shown) == sum(k.startswith(key) for k in wanted)
 
 
+def test_every_other_score_in_the_page_is_that_of_scores_parquet(folder: Path, page: Page):
+    """The figures of the verdict, and what the spec's own segments say of steps."""
+    scores = pl.read_parquet(folder / "scores.parquet").filter(pl.col("cutoff").is_null())
+    whole = scores.filter(segment="all")
+    value = {(m, k): v for m, k, v in whole.select("model", "metric", "value").iter_rows()}
+    figures = dict(page.figures)
+    for metric in ("wape", "bias", "coverage"):
+        assert figures[f"{metric} of ridge"] == (
+            value["ridge", metric],
+            f"snaive: {score(value['snaive', metric])}",
+        )
+    head, *rows = page.tables["WAPE by steps ahead"]
+    steps = scores.filter(pl.col("segment").str.starts_with("step="), metric="wape")
+    wanted = {(m, s): v for m, s, v in steps.select("model", "segment", "value").iter_rows()}
+    assert {
+        (row[0], column.replace("step ", "step=")): float(v)
+        for row in rows
+        for column, v in zip(head[1:], row[1:], strict=True)
+    } == pytest.approx(wanted, rel=1e-12)
+    _, *tests = page.tables["Are the others different from ridge?"]
+    difference = value["snaive", "wape"] - value["ridge", "wape"]
+    assert float(tests[0][1]) == pytest.approx(difference, rel=1e-9)
+
+
 def test_the_verdict_says_what_fails_what_promotions_sold_and_how_much_is_ahead(folder: Path):
     run = read(results(folder), ReportParams())
     blocks = document(run).sections[0].blocks
@@ -88,10 +116,11 @@ def test_the_verdict_says_what_fails_what_promotions_sold_and_how_much_is_ahead(
     whole = scores.filter(pl.col("cutoff").is_null(), pl.col("segment") == "all")["value"].item()
     assert f"errors add up to {100 * whole:.0f} % of the actual units" in said
     assert "Periods marked promo sold" in said
-    (figures,) = [b for b in blocks if b.kind == "figures"]
-    (ahead,) = [f for f in figures.items if f.name == "forecast ahead, units"]
     forecast = pl.read_parquet(folder / "forecast.parquet").filter(model="ridge")
-    assert ahead.value == pytest.approx(forecast["y_hat"].sum(), rel=1e-12)
+    assert f"ridge forecasts {forecast['y_hat'].sum():,.0f} units in sum" in said
+    (ahead,) = [b for b in blocks if b.kind == "table"]
+    sums = forecast.group_by("unique_id").agg(pl.col("y_hat").sum())
+    assert {row[0]: row[2] for row in ahead.rows} == pytest.approx(dict(sums.iter_rows()))
 
 
 def test_the_verdict_names_the_group_of_series_that_the_model_fails_on(folder: Path):
@@ -136,7 +165,9 @@ def test_a_series_called_script_is_shown_and_not_run(folder: Path, tmp_path: Pat
         for name, table in made.tables.items()
     }
     text = written(folder, tmp_path / "r.html", results(folder, **tables))
-    assert [t for t, _ in Page(text).tags].count("script") == 1
+    scripts = [a for t, a in Page(text).tags if t == "script"]
+    assert [a.get("type") for a in scripts] == ["application/json", None]
+    assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     comment = written(folder, tmp_path / "r.md", results(folder, **tables), format="md")
     assert "<script>" not in comment
@@ -157,8 +188,21 @@ def test_the_true_uplift_of_a_simulated_promotion_lies_in_the_interval(folder: P
     )
     true = 100 * truth["uplift"].sum() / truth["baseline"].sum()
     assert row[0] == "promo"
-    assert row[6] < true < row[7]
-    assert row[7] - row[6] < 40
+    assert row[7] < true < row[8]
+    assert row[8] - row[7] < 40
+    (money,) = tables["Revenue uplift by mark"].rows
+    traits = pl.read_parquet(folder / "source" / "truth.parquet").with_columns(names)
+    priced = truth.join(
+        uplift.marked_rows(run).select("store", "item", "ds", "price", usual="base_price"),
+        on=["store", "item", "ds"],
+    ).join(
+        traits.select("store", "item", "elasticity", list_price="base_price"), on=["store", "item"]
+    )
+    usual = pl.col("baseline") * (pl.col("usual") / pl.col("list_price")) ** pl.col("elasticity")
+    taken = priced.select((pl.col("mean") * pl.col("price")).sum()).item()
+    true = 100 * (taken / priced.select((usual * pl.col("usual")).sum()).item() - 1)
+    assert money[5] < true < money[6]
+    assert money[6] - money[5] < 40
 
 
 def test_the_report_is_made_again_from_the_folder_alone(folder: Path, tmp_path: Path, capsys):
@@ -177,6 +221,77 @@ def test_markdown_has_the_verdict_first_and_balanced_folds(folder: Path, capsys)
     assert text.count("<details>") == text.count("</details>") == 2
     head = next(line for line in text.splitlines() if line.startswith("| model | wape | mae"))
     assert text.splitlines()[text.splitlines().index(head) + 1].count("|") == head.count("|")
+
+
+def test_the_commands_in_the_page_make_the_same_run(folder: Path, tmp_path: Path, capsys):
+    run = read(results(folder), ReportParams())
+    (again,) = [
+        b.text
+        for b in document(run).sections[-1].blocks
+        if b.kind == "code" and b.title.startswith("To repeat it from its own record")
+    ]
+    program, *arguments = shlex.split(again)
+    assert program == "engine"
+    assert invoke([*arguments, "--output", str(tmp_path), "--quiet"]) == 0
+    (made,) = (tmp_path / "tiny").iterdir()
+    for name in ("backtest", "forecast", "scores"):
+        before, after = (pl.read_parquet(f / f"{name}.parquet") for f in (folder, made))
+        assert before.equals(after)
+
+
+def test_a_run_remembers_what_was_typed(tmp_path: Path, capsys):
+    spec = tmp_path / "a spec.yaml"
+    spec.write_text(SPEC.replace("periods: 400", "periods: 60"), encoding="utf-8")
+    options = ["--set", "backtest.folds=2", "--seed", "4"]
+    assert invoke(["run", str(spec), *options, "--output", str(tmp_path), "--quiet"]) == 0
+    (made,) = (tmp_path / "tiny").iterdir()
+    command = json.loads((made / "manifest.json").read_text())["command"]
+    assert shlex.split(command) == ["engine", "run", str(spec), *options]
+    assert command.replace("'", "&#39;") in (made / "report.html").read_text()
+
+
+def test_series_that_were_left_out_for_like_reasons_are_one_line(folder: Path):
+    table = pl.DataFrame({
+        "kind": "skipped", "model": None, "fallback": None, "unique_id": ["a", "a", "b"],
+        "cutoff": None, "reason": [f"ended: no observation in the last {n} periods" for n in (1, 2, 9)],
+    })  # fmt: skip
+    run = read(results(folder, failures=table), ReportParams())
+    blocks = document(run).sections[-1].blocks
+    (shown,) = [b for b in blocks if b.kind == "table" and b.caption.startswith("Failures")]
+    assert shown.rows == [
+        ["skipped", None, 3, 2, "ended: no observation in the last … periods", None, "a"]
+    ]
+
+
+def test_a_mark_that_is_nearly_always_set_marks_no_promotion(folder: Path):
+    history = results(folder).tables["history"]
+    often = history.with_columns(promo=pl.when(pl.col("promo") == 1).then(0).otherwise(1))
+    assert read(results(folder), ReportParams()).flags == ("promo",)
+    assert read(results(folder, history=often), ReportParams()).flags == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        ("scores.parquet", b"PAR1 cut short", "cannot read"),
+        ("manifest.json", b'{"name"', "manifest.json is no JSON"),
+    ],
+)
+def test_a_damaged_run_is_a_clear_error(folder: Path, tmp_path: Path, capsys, file, content, said):
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / file).write_bytes(content)
+    assert invoke(["report", str(tmp_path / "run")]) == 5
+    error = capsys.readouterr().err
+    assert said in error
+    assert "run it again" in error
+
+
+def test_a_run_of_another_version_is_reported_on_with_a_warning(folder: Path, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "run")
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (tmp_path / "run" / "manifest.json").write_text(json.dumps({**manifest, "schema_version": 0}))
+    assert invoke(["report", str(tmp_path / "run")]) == 0
+    assert "warning: run" in capsys.readouterr().err
 
 
 def test_an_unknown_format_names_those_there_are(folder: Path, capsys):

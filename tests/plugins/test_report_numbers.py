@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from engine.data.calendar import Frequency
 from engine_report import charts, uplift
 from engine_report.params import ReportParams
 from engine_report.residuals import level_values
@@ -40,8 +41,9 @@ def seasonal(true: float, *, marked_week: int, peak: float) -> SimpleNamespace:
         series=history.select("unique_id").unique(),
         flags=("event",),
         params=ReportParams(),
-        manifest={"data": {"freq": "1w"}},
-        spec={"data": {"columns": {"unique_id": "unique_id"}}},
+        freq=Frequency.parse("1w"),
+        keys=["unique_id"],
+        spec={},
         column=lambda name: None,
     )
 
@@ -50,7 +52,7 @@ def seasonal(true: float, *, marked_week: int, peak: float) -> SimpleNamespace:
 def test_a_mark_at_the_peak_of_the_year_is_not_credited_with_the_peak(week, peak):
     run = seasonal(0.2, marked_week=week, peak=peak)
     found = uplift.estimate("event", uplift.marked_rows(run))
-    assert found.share == pytest.approx(0.2, abs=0.06)
+    assert found.units.share == pytest.approx(0.2, abs=0.06)
 
 
 def test_bias_by_level_is_weighed_by_volume():

@@ -1,4 +1,3 @@
-"use strict";
 // Sorting of tables by their headings, and choosing a series by its name.
 for (const table of document.querySelectorAll("table")) {
   const heads = [...table.tHead.rows[0].cells];
@@ -31,21 +30,51 @@ function sortBy(table, heads, index) {
   table.tBodies[0].append(...[...table.tBodies[0].rows].sort(compare));
 }
 
+for (const box of document.querySelectorAll(".scroll")) {
+  const mark = () => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 1);
+  new ResizeObserver(mark).observe(box);
+  box.addEventListener("scroll", mark, { passive: true });
+}
+
+const MOST_FOUND = 12;
+
 for (const gallery of document.querySelectorAll(".gallery")) {
   const input = gallery.querySelector("input");
   const button = gallery.querySelector("button");
+  const data = gallery.querySelector("script");
+  const found = data ? JSON.parse(data.textContent) : { series: [] };
   const figures = [...gallery.querySelectorAll("figure")];
+  const names = new Set([...figures.map((f) => f.dataset.name), ...found.series.map((s) => s[0])]);
+  const drawn = new Set(figures.map((f) => f.dataset.name));
+  const more = found.series.filter((entry) => !drawn.has(entry[0]));
+  const room = gallery.querySelector(".charts");
+  gallery.querySelector("datalist").append(
+    ...[...names].slice(0, 1000).map((name) => Object.assign(document.createElement("option"), { value: name })));
   const choose = () => {
     const wanted = input.value.trim().toLowerCase();
     const all = button.getAttribute("aria-pressed") === "true";
-    const most = wanted || all ? figures.length : Number(gallery.dataset.shown);
+    const fits = (name) => name.toLowerCase().includes(wanted);
+    const most = wanted ? MOST_FOUND : all ? figures.length : Number(gallery.dataset.shown);
+    room.querySelectorAll("figure.found").forEach((figure) => figure.remove());
     let shown = 0;
     for (const figure of figures) {
-      const fits = figure.dataset.name.toLowerCase().includes(wanted);
-      figure.hidden = !fits || shown >= most;
+      figure.hidden = !fits(figure.dataset.name) || shown >= most;
       if (!figure.hidden) shown += 1;
     }
-    gallery.querySelector(".count").textContent = `${shown} of ${figures.length} drawn series shown`;
+    if (wanted) {
+      for (const entry of more.filter((e) => fits(e[0])).slice(0, most - shown)) {
+        const figure = drawSeries(found, entry);
+        figure.className = "found";
+        room.append(figure);
+        shown += 1;
+      }
+    }
+    const matching = [...names].filter(fits).length;
+    gallery.querySelector(".count").textContent = !wanted
+      ? `${shown} of ${figures.length} drawn series shown`
+      : matching > shown
+        ? `${shown} of ${matching} series with this name shown: type more of it`
+        : `${matching} of ${names.size} series with this name`;
   };
   input.addEventListener("input", choose);
   button.hidden = figures.length <= Number(gallery.dataset.shown);
