@@ -75,7 +75,7 @@ def show(
     for name, runs in results.items():
         values = [median(runs, key) for key in keys]
         ratios = [v / median(results[ours], k) for v, k in zip(values, keys, strict=True)]
-        cells = [f"{v:.2f}" for v in values] + [f"{r:.2f}" for r in ratios]
+        cells = [f"{v:.3g}" for v in values] + [f"{r:.2f}" for r in ratios]
         print(f"| {name} | {' | '.join(cells)} |")
     print(flush=True)
 
