@@ -44,7 +44,7 @@ def kernel(arguments: argparse.Namespace) -> None:
         steps = str(max(5, 640 // batch))
         workers = pair(arguments, "kernel", "--batch", str(batch), "--steps", steps)
         made = in_turns(workers, arguments.repeat, arguments.threads)
-        show(f"training step, batch {batch}", made, ["seconds", "gflops", "peak_gflops"])
+        show(f"training step, batch {batch}", made, ["seconds", "cpu_seconds", "gflops"])
 
 
 def library(arguments: argparse.Namespace) -> None:

@@ -26,15 +26,16 @@ def kernel(arguments: argparse.Namespace) -> None:
     inputs = torch.randn(steps, batch, channels)
     taken = []
     for _ in range(arguments.steps + 2):
-        began = time.perf_counter()
+        began, cpu = time.perf_counter(), time.process_time()
         adam.zero_grad()
         network(inputs)[0].square().mean().backward()
         adam.step()
-        taken.append(time.perf_counter() - began)
-    seconds = float(np.median(taken[2:]))
+        taken.append((time.perf_counter() - began, time.process_time() - cpu))
+    seconds, cpu_seconds = (float(v) for v in np.median(taken[2:], axis=0))
     widths = [channels, *[hidden] * (layers - 1)]
     work = 6.0 * steps * batch * 4 * hidden * sum(n + hidden for n in widths)
-    tell(seconds=seconds, gflops=work / seconds / 1e9, peak_gflops=_peak())
+    gflops = work / seconds / 1e9
+    tell(seconds=seconds, cpu_seconds=cpu_seconds, gflops=gflops, peak_gflops=_peak())
 
 
 def _peak() -> float:

@@ -1,8 +1,10 @@
 """Recurrent cells over whole stretches, with a backward pass that leaves the matrix unit little to wait for.
 
-All cells share one loop. What does not depend on the previous state is projected for all times at
-once before it; going back, the loop carries only the gradient of the carry, and the gradient of
-the recurrent weights is one matrix product over all times after it.
+All cells share one loop over blocks of dates. The input of a block is projected in one matrix
+product, then only products with the state are left for its dates; going back, these dates carry only
+the gradient of the carry, and the gradients of the weights and of the input are one product a block.
+Blocks are as short as fills the matrix unit, so that what a block makes is still in the cache when it
+is used: whole stretches at once read and wrote several times what the products themselves need.
 """
 
 from __future__ import annotations
@@ -16,6 +18,10 @@ import jax.numpy as jnp
 from jax import Array, lax
 
 Carry = tuple[Array, ...]
+# inputs, weights, the carry before each block, the carries after each date, what the cells kept
+Saved = tuple[Array, Array, Array, Carry, Carry, Carry]
+
+_ROWS = 256  # rows of a product that keep a CPU busy
 
 
 @dataclass(frozen=True)
@@ -118,57 +124,101 @@ CELLS = {
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def recur(name: str, projected: Array, recurrent: Array, bias: Array) -> Array:
+def recur(name: str, inputs: Array, enter: Array, recurrent: Array, bias: Array) -> Array:
     """States (time, batch, n) of a cell that starts from zeros.
 
-    projected: (time, batch, gates * n). recurrent: (n, gates * n); products with it are made in its
-    type and summed in that of `projected`. bias: (gates * n,), added to the projected state.
+    inputs: (time, batch, channel). enter: (channel, gates * n) and recurrent: (n, gates * n);
+    products with them are made in their type and summed in that of `inputs`. bias: (gates * n,),
+    added to the projected state.
     """
-    return _forward(name, projected, recurrent, bias)[0]
+    return _forward(name, inputs, enter, recurrent, bias)[0]
 
 
 def _forward(
-    name: str, projected: Array, recurrent: Array, bias: Array
-) -> tuple[Array, tuple[Array, Carry, Carry]]:
-    cell = CELLS[name]
+    name: str, inputs: Array, enter: Array, recurrent: Array, bias: Array
+) -> tuple[Array, Saved]:
+    cell, out = CELLS[name], inputs.dtype
+    time, batch, _ = inputs.shape
+    length = block_length(time, batch, jax.default_backend())
 
-    def step(carry: Carry, enters: Array) -> tuple[Carry, tuple[Carry, Carry]]:
-        lifted = _product(carry[0], recurrent, enters.dtype) + bias
-        after, kept = cell.advance(carry, enters, lifted)
+    def step(carry: Carry, projected: Array) -> tuple[Carry, tuple[Carry, Carry]]:
+        lifted = _product(carry[0], recurrent, out) + bias
+        after, kept = cell.advance(carry, projected, lifted)
         return after, (after, kept)
 
-    batch, units = projected.shape[1], recurrent.shape[0]
-    empty = (jnp.zeros((batch, units), projected.dtype),) * cell.carried
-    _, (carries, kept) = lax.scan(step, empty, projected)
-    return carries[0], (recurrent, carries, kept)
+    def block(start: Carry, here: Array) -> tuple[Carry, tuple[Carry, tuple[Carry, Carry]]]:
+        projected = _product(_rows(here), enter, out).reshape(length, batch, -1)
+        after, made = lax.scan(step, start, projected)
+        return after, (start, made)
+
+    empty = (jnp.zeros((batch, recurrent.shape[0]), out),) * cell.carried
+    _, (starts, (carries, kept)) = lax.scan(block, empty, _blocks(inputs, length))
+    states = carries[0].reshape(time, batch, -1)
+    return states, (inputs, enter, recurrent, starts, carries, kept)
 
 
-def _backward(
-    name: str, saved: tuple[Array, Carry, Carry], d_states: Array
-) -> tuple[Array, Array, Array]:
-    recurrent, carries, kept = saved
-    cell, transposed = CELLS[name], recurrent.T
-    earlier = tuple(jnp.concatenate([jnp.zeros_like(c[:1]), c[:-1]]) for c in carries)
+def _backward(name: str, saved: Saved, d_states: Array) -> tuple[Array, Array, Array, Array]:
+    inputs, enter, recurrent, starts, carries, kept = saved
+    cell, out = CELLS[name], inputs.dtype
+    length = carries[0].shape[1]
+    backwards = enter.T, recurrent.T
 
     def step(
         d_carry: Carry, here: tuple[Array, Carry, Carry, Carry]
     ) -> tuple[Carry, tuple[Array, ...]]:
         d_state, parts, before, after = here
         d_after = (d_carry[0] + d_state, *d_carry[1:])
-        d_before, d_enters, d_lifted = cell.retreat(d_after, parts, before, after)
-        through = d_before[0] + _product(d_lifted, transposed, d_lifted.dtype)
-        found = (d_lifted,) if cell.added else (d_lifted, d_enters)
+        d_before, d_projected, d_lifted = cell.retreat(d_after, parts, before, after)
+        through = d_before[0] + _product(d_lifted, backwards[1], out)
+        found = (d_lifted,) if cell.added else (d_lifted, d_projected)
         return (through, *d_before[1:]), found
 
-    nothing = tuple(jnp.zeros_like(c[0]) for c in carries)
-    _, found = lax.scan(step, nothing, (d_states, kept, earlier, carries), reverse=True)
-    d_lifted, d_projected = found[0], found[-1]
-    flat = earlier[0].reshape(-1, recurrent.shape[0]), d_lifted.reshape(-1, recurrent.shape[1])
-    d_recurrent = _product(flat[0].T, flat[1].astype(recurrent.dtype), d_lifted.dtype)
-    return d_projected, d_recurrent.astype(recurrent.dtype), d_lifted.sum((0, 1))
+    def block(
+        carried: tuple[Carry, tuple[Array, ...]], here: tuple[Array, Array, Carry, Carry, Carry]
+    ) -> tuple[tuple[Carry, tuple[Array, ...]], Array]:
+        d_carry, sums = carried
+        enters, d_out, start, after, parts = here
+        before = tuple(
+            jnp.concatenate([s[None], a[:-1]]) for s, a in zip(start, after, strict=True)
+        )
+        d_carry, found = lax.scan(step, d_carry, (d_out, parts, before, after), reverse=True)
+        d_lifted, d_projected = _rows(found[0]), _rows(found[-1])
+        more = (
+            _product(_rows(enters).T, d_projected.astype(enter.dtype), out),
+            _product(_rows(before[0]).T, d_lifted.astype(recurrent.dtype), out),
+            d_lifted.sum(0),
+        )
+        d_inputs = _product(d_projected, backwards[0], out).reshape(enters.shape)
+        return (d_carry, tuple(s + m for s, m in zip(sums, more, strict=True))), d_inputs
+
+    weights = (enter.shape, recurrent.shape, recurrent.shape[1:])
+    nothing = tuple(jnp.zeros_like(s[0]) for s in starts), tuple(jnp.zeros(w, out) for w in weights)
+    given = (_blocks(inputs, length), _blocks(d_states, length), starts, carries, kept)
+    (_, sums), d_inputs = lax.scan(block, nothing, given, reverse=True)
+    d_enter, d_recurrent = sums[0].astype(enter.dtype), sums[1].astype(recurrent.dtype)
+    return d_inputs.reshape(inputs.shape), d_enter, d_recurrent, sums[2]
 
 
 recur.defvjp(_forward, _backward)
+
+
+def block_length(time: int, batch: int, backend: str) -> int:
+    """Dates of a block: the fewest that divide `time` and fill the matrix unit; else all.
+
+    Only a CPU gains by blocks; other devices are best filled by all dates at once.
+    """
+    fitting = (n for n in range(1, time) if time % n == 0 and n * batch >= _ROWS)
+    return next(fitting, time) if backend == "cpu" else time
+
+
+def _blocks(values: Array, length: int) -> Array:
+    """(time, ...) -> (blocks, length, ...)."""
+    return values.reshape(-1, length, *values.shape[1:])
+
+
+def _rows(values: Array) -> Array:
+    """(time, batch, n) -> (time * batch, n)."""
+    return values.reshape(-1, values.shape[-1])
 
 
 def _product(left: Array, right: Array, out: jnp.dtype) -> Array:

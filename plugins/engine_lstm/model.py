@@ -21,6 +21,7 @@ from engine.errors import DataError
 from engine_lstm import training
 from engine_lstm.attribution import attribution
 from engine_lstm.checkpoint import Keeper, fingerprint
+from engine_lstm.compiled import keep_compiled
 from engine_lstm.course import Course, held_out
 from engine_lstm.data import (
     Arrays,
@@ -33,6 +34,7 @@ from engine_lstm.data import (
 from engine_lstm.heads import center, free_outputs, quantiles_of
 from engine_lstm.network import NetworkShape
 from engine_lstm.params import LstmParams
+from engine_lstm.privacy import Privacy, promise, slots_for
 from engine_lstm.sampling import SERIES_MULTIPLE, StretchSize
 from engine_lstm.schedule import Schedule
 from engine_lstm.training import Inputs, Plan, Trained, Weights
@@ -57,6 +59,7 @@ class Lstm:
 
     def fit(self, train: Training) -> FittedLstm:
         """Fit on the panel; a DataError if no series is long enough to learn from."""
+        keep_compiled()
         params, panel = self.params, train.panel
         encoding = learn_encoding(
             panel,
@@ -77,6 +80,7 @@ class Lstm:
         plan = self._plan(train, encoding)
         course = self._course(train, plan, arrays)
         schedule = self._schedule(int(arrays.seen.sum()), plan.size)
+        plan, schedule, privacy = self._privately(plan, schedule, panel.n_series)
         keeper = self._keeper(train, plan, schedule, arrays)
         follow = {"seed": train.seed, "patience": params.patience, "report": train.report}
         checked, everything = course.lessons()
@@ -88,7 +92,7 @@ class Lstm:
         if keeper is not None:
             keeper.done()
         return FittedLstm(
-            plan.network, encoding, params.context, train.quantiles, trained.weights, curve
+            plan.network, encoding, params.context, train.quantiles, trained.weights, curve, privacy
         )
 
     def _plan(self, train: Training, encoding: Encoding) -> Plan:
@@ -123,6 +127,7 @@ class Lstm:
     def _course(self, train: Training, plan: Plan, arrays: Arrays) -> Course:
         params = self.params
         asked = train.horizon if params.validation is None else params.validation
+        asked = 0 if params.differential_privacy else asked
         return Course(
             arrays=arrays,
             importance=_importance(train.panel, params.weight),
@@ -132,6 +137,21 @@ class Lstm:
             at_once=params.device_series,
             seed=train.seed,
         )
+
+    def _privately(
+        self, plan: Plan, schedule: Schedule, n_series: int
+    ) -> tuple[Plan, Schedule, Privacy | None]:
+        """Both as differential privacy wants them, and what it promises; without it as they are."""
+        asked = self.params.differential_privacy
+        if asked is None:
+            return plan, schedule, None
+        rate, delta = min(plan.batch / n_series, 1.0), asked.delta or 0.1 / n_series
+        steps = schedule.epochs * schedule.batches * plan.members
+        promised = promise(asked.noise, asked.clip, delta, rate, steps)
+        limits = {"noise": asked.noise, "series_clip": asked.clip, "drawn": rate}
+        schedule = replace(schedule, expected=rate * n_series, **limits)
+        plan = replace(plan, batch=slots_for(n_series, promised), private=True)
+        return plan, schedule, promised
 
     def _keeper(
         self, train: Training, plan: Plan, schedule: Schedule, arrays: Arrays
@@ -176,6 +196,7 @@ class FittedLstm:
     quantiles: tuple[float, ...]
     weights: Weights
     curve: pl.DataFrame
+    privacy: Privacy | None = None
 
     def predict(self, history: Panel, future: Future) -> Prediction:
         """Forecast every row of `future`: (series, gap + horizon[, quantile]); always finite.
@@ -236,8 +257,12 @@ class FittedLstm:
         return np.concatenate(parts, axis=1)
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
-        """`learning_curve`: epoch, train_loss, validation_loss (null without validation)."""
-        return {"learning_curve": self.curve}
+        """`learning_curve`: epoch, train_loss, validation_loss (null without validation).
+
+        `privacy` after differentially private training: epsilon, delta and what they are made of.
+        """
+        private = {} if self.privacy is None else {"privacy": self.privacy.table()}
+        return {"learning_curve": self.curve, **private}
 
     def save(self, folder: Path) -> None:
         """Write `model.json`, `weights.safetensors` and `learning_curve.parquet`."""
@@ -251,6 +276,7 @@ class FittedLstm:
             "encoding": asdict(self.encoding),
             "context": self.context,
             "quantiles": self.quantiles,
+            "privacy": None if self.privacy is None else asdict(self.privacy),
         }
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (folder / "model.json").write_text(text, encoding="utf-8")
@@ -259,6 +285,7 @@ class FittedLstm:
     @classmethod
     def load(cls, folder: Path) -> FittedLstm:
         """Read what `save` wrote; a DataError for a folder of another version."""
+        keep_compiled()
         folder = Path(folder)
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         if about.get("format") != _FORMAT:
@@ -275,6 +302,7 @@ class FittedLstm:
             quantiles=tuple(about["quantiles"]),
             weights=unflatten_dict({k: jnp.asarray(v) for k, v in flat.items()}, sep="/"),
             curve=pl.read_parquet(folder / "learning_curve.parquet"),
+            privacy=Privacy(**about["privacy"]) if about.get("privacy") else None,
         )
 
 

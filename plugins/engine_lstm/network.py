@@ -49,8 +49,19 @@ class NetworkShape:
         return free_outputs(self.head, self.quantiles) + self.has_point
 
 
+class Kernel(nn.Module):
+    """The weights (channels, width) of a linear map."""
+
+    width: int
+
+    @nn.compact
+    def __call__(self, channels: int) -> Array:
+        """For inputs of so many channels."""
+        return self.param("kernel", nn.initializers.lecun_normal(), (channels, self.width))
+
+
 class RecurrentLayer(nn.Module):
-    """A recurrent layer; its input is projected for all dates at once, see `cells`."""
+    """A recurrent layer over all dates, see `cells`."""
 
     cell: str
     hidden: int
@@ -62,10 +73,11 @@ class RecurrentLayer(nn.Module):
         """(time, batch, channel) -> states (time, batch, hidden)."""
         cell = CELLS[self.cell]
         width = cell.gates * self.hidden
-        projected = nn.Dense(width, name="input", dtype=self.dtype, use_bias=False)(inputs)
+        enter = Kernel(width, name="input")(inputs.shape[-1])
         recurrent = self.param("recurrent", _orthogonal_gates, (self.hidden, width), jnp.float32)
         bias = self.param("bias", _open_gates(cell.forget, self.hidden), (width,), jnp.float32)
-        states = recur(self.cell, projected.astype(jnp.float32), recurrent.astype(self.dtype), bias)
+        factors = enter.astype(self.dtype), recurrent.astype(self.dtype)
+        states = recur(self.cell, inputs.astype(jnp.float32), *factors, bias)
         return nn.LayerNorm(name="norm")(states) if self.norm == "layer" else states
 
 

@@ -21,6 +21,21 @@ class Checkpoint(Params):
     every: int = Field(1, ge=1, description="epochs between two checkpoints")
 
 
+class DifferentialPrivacy(Params):
+    """Noise in training that bounds what the weights can tell of any one series."""
+
+    noise: float = Field(
+        ge=0.0, description="standard deviation of the noise in clips; 0: none, and no promise"
+    )
+    clip: float = Field(gt=0.0, description="largest norm of the gradient of a series' stretch")
+    delta: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="chance that the promise fails; a tenth of one over the number of series",
+    )
+
+
 class LstmParams(Params):
     """Size of the network, length of its memory and how it is trained."""
 
@@ -139,6 +154,11 @@ class LstmParams(Params):
     checkpoint: Checkpoint | None = Field(
         None, description="keep the state of training, to go on after a killed run"
     )
+    differential_privacy: DifferentialPrivacy | None = Field(
+        None,
+        description="train on clipped and noisy gradients of single series; the table `privacy` of "
+        "the fitted model has the epsilon",
+    )
 
     @property
     def sizes(self) -> tuple[int, ...]:
@@ -158,4 +178,22 @@ class LstmParams(Params):
             raise ValueError("hidden needs at least one layer")
         if self.head == "negative_binomial" and self.log1p:
             raise ValueError("negative_binomial is of counts: set log1p to false")
+        return self
+
+    @model_validator(mode="after")
+    def _private(self) -> LstmParams:
+        if self.differential_privacy is None:
+            return self
+        refused = {
+            "validation": bool(self.validation),
+            "refit_all": self.refit_all,
+            "weight": self.weight is not None,
+            "device_series": self.device_series is not None,
+        }
+        if any(refused.values()):
+            names = ", ".join(name for name, asked in refused.items() if asked)
+            raise ValueError(
+                f"differential_privacy does not go with {names}: its epsilon knows neither an epoch "
+                "chosen by the data nor series that count more or are drawn in two stages"
+            )
         return self

@@ -119,6 +119,25 @@ def draw(
     return series, jnp.minimum(ends, last_origin)
 
 
+def draw_apart(
+    key: Array, data: DeviceData, last_origin: Array, rate: Array, slots: int, origins: int
+) -> tuple[Array, Array, Array]:
+    """Every series by itself with the chance `rate`, and the last origin of one stretch of each.
+
+    Returns series, ends and whether a slot is taken, (slots,); what does not fit is left out.
+    """
+    choose, place = jax.random.split(key)
+    lowest = jnp.minimum(data.begin + origins - 1, last_origin)
+    alive = data.begin <= last_origin
+    chosen = alive & (jax.random.uniform(choose, alive.shape) < rate)
+    (series,) = jnp.nonzero(chosen, size=slots, fill_value=chosen.shape[0])
+    taken = series < chosen.shape[0]
+    series = jnp.where(taken, series, 0)
+    # Ends run past the last origin as in `draw`.
+    ends = jax.random.randint(place, (slots,), lowest[series], last_origin + origins // 2 + 1)
+    return series, jnp.minimum(ends, last_origin), taken
+
+
 def cut(data: DeviceData, series: Array, ends: Array, bounds: Bounds, size: StretchSize) -> Stretch:
     """Stretches of dates up to `ends`, with the targets of their last `origins` dates."""
     context, origins, steps = size

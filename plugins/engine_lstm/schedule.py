@@ -17,7 +17,9 @@ _LAST_RATE = 0.01  # share of the learning rate that is left at the end
 class Schedule:
     """epochs: at most. batches: training steps of an epoch. learning_rate: the highest.
 
-    average: decay of the running mean of weights, 0 for none.
+    average: decay of the running mean of weights, 0 for none. noise, series_clip, drawn, expected:
+    of differential privacy, see `privacy`: noise, clip, the chance of a series to be drawn
+    in a step, and how many are on average.
     """
 
     epochs: int
@@ -26,15 +28,20 @@ class Schedule:
     weight_decay: float
     clip: float
     average: float
+    noise: float = 0.0
+    series_clip: float = 0.0
+    drawn: float = 0.0
+    expected: float = 0.0
 
     def pace(self) -> Pace:
         """As numbers on the device."""
         total = self.epochs * self.batches
         steps = (self.batches, min(_MOST_WARM_UP, total // 10), total)
         sizes = (self.learning_rate, self.weight_decay, self.clip, self.average)
+        private = (self.noise, self.series_clip, self.drawn, self.expected)
         return Pace(
             *(jnp.asarray(number, jnp.int32) for number in steps),
-            *(jnp.asarray(number, jnp.float32) for number in sizes),
+            *(jnp.asarray(number, jnp.float32) for number in (*sizes, *private)),
         )
 
 
@@ -43,7 +50,7 @@ class Pace(NamedTuple):
 
     batches, rise, total: training steps of an epoch, of the rise of the learning rate, of all
     epochs. rate, decay, clip: the highest learning rate, weight decay, largest gradient. average:
-    decay of the running mean of weights.
+    decay of the running mean of weights. noise, series_clip, drawn, expected: as in the schedule.
     """
 
     batches: Array
@@ -53,6 +60,10 @@ class Pace(NamedTuple):
     decay: Array
     clip: Array
     average: Array
+    noise: Array
+    series_clip: Array
+    drawn: Array
+    expected: Array
 
 
 def optimizer(pace: Pace) -> optax.GradientTransformation:

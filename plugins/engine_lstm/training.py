@@ -20,10 +20,12 @@ from jax import Array, lax
 from engine_lstm.checkpoint import Keeper
 from engine_lstm.heads import described, free_outputs, head_loss, point_loss
 from engine_lstm.network import Forecaster, NetworkShape
-from engine_lstm.sampling import Bounds, DeviceData, Stretch, StretchSize, cut, draw
+from engine_lstm.privacy import aggregated
+from engine_lstm.sampling import Bounds, DeviceData, Stretch, StretchSize, cut, draw, draw_apart
 from engine_lstm.schedule import Pace, Schedule, optimizer
 
 Weights = Mapping[str, Any]
+Keys = tuple[Array, Array]  # for what is drawn, and for what is dropped
 
 _VALIDATION_CHUNKS = 64
 _TINY = 1e-9
@@ -34,7 +36,8 @@ _RANDOM = "rbg"  # Philox: on a CPU far cheaper than threefry, and one batch nee
 class Plan:
     """Everything that a compiled training function depends on besides shapes; hashable.
 
-    loss: that of the point output, or None. members: networks of the ensemble.
+    loss: that of the point output, or None. members: networks of the ensemble. private: series are
+    drawn each by itself, and their gradients are clipped and made noisy; `batch` are then slots.
     """
 
     network: NetworkShape
@@ -43,6 +46,7 @@ class Plan:
     log1p: bool
     batch: int
     members: int
+    private: bool = False
 
 
 class State(NamedTuple):
@@ -171,9 +175,8 @@ def run_epoch(
     def step(_: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
         state, total = carry
         key, pick, drop = jax.random.split(_key(state.key), 3)
-        series, ends = draw(pick, data, bounds.last_origin, plan.batch, plan.size.origins)
-        stretch = cut(data, series, ends, bounds, plan.size)
-        loss, gradient = jax.value_and_grad(_mean_loss)(state.weights, plan, stretch, drop)
+        learn = _privately if plan.private else _openly
+        loss, gradient = learn(state.weights, plan, data, bounds, pace, (pick, drop))
         change, moments = update(gradient, state.moments, state.weights)
         weights = optax.apply_updates(state.weights, change)
         # Early on the mean is over few steps, so that it does not remember the first weights.
@@ -231,6 +234,43 @@ def _each(function: Callable[[Any], Any], members: Any) -> Any:
     if jax.default_backend() == "cpu":
         return lax.map(function, members)
     return jax.vmap(function)(members)
+
+
+def _openly(
+    weights: Weights, plan: Plan, data: DeviceData, bounds: Bounds, pace: Pace, keys: Keys
+) -> tuple[Array, Weights]:
+    """Loss and gradient of a minibatch of stretches."""
+    del pace
+    series, ends = draw(keys[0], data, bounds.last_origin, plan.batch, plan.size.origins)
+    stretch = cut(data, series, ends, bounds, plan.size)
+    return jax.value_and_grad(_mean_loss)(weights, plan, stretch, keys[1])
+
+
+def _privately(
+    weights: Weights, plan: Plan, data: DeviceData, bounds: Bounds, pace: Pace, keys: Keys
+) -> tuple[Array, Weights]:
+    """The same of a sample of series, each with its own loss and gradient; see `privacy`."""
+    pick, blur = jax.random.split(keys[0])
+    series, ends, taken = draw_apart(
+        pick, data, bounds.last_origin, pace.drawn, plan.batch, plan.size.origins
+    )
+    stretch = cut(data, series, ends, bounds, plan.size)
+    stretch = stretch._replace(weight=stretch.weight * taken[:, None, None])
+    losses, gradients = each_series(weights, plan, stretch, keys[1])
+    gradient = aggregated(gradients, pace.series_clip, pace.noise, pace.expected, blur)
+    return losses.sum() / jnp.maximum(taken.sum(), 1), gradient
+
+
+def each_series(
+    weights: Weights, plan: Plan, stretch: Stretch, key: Array
+) -> tuple[Array, Weights]:
+    """Losses (batch,) of single stretches and their gradients, with a leading axis of stretches."""
+    single = jax.tree.map(lambda leaf: leaf[:, None], stretch)
+
+    def one(stretch: Stretch, key: Array) -> tuple[Array, Weights]:
+        return jax.value_and_grad(_mean_loss)(weights, plan, stretch, key)
+
+    return jax.vmap(one)(single, jax.random.split(key, stretch.weight.shape[0]))
 
 
 def _mean_loss(weights: Weights, plan: Plan, stretch: Stretch, key: Array) -> Array:

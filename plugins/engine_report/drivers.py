@@ -39,6 +39,8 @@ def section(run: Run) -> Section:
                 has_curve = True
             elif name == "elasticity" and {"feature", "coefficient"} <= columns:
                 tables.append(_elasticities(model, table))
+            elif name == "privacy" and {"epsilon", "delta"} <= columns:
+                tables.append(_privacy(model, table))
             elif {"feature", "standardized"} <= columns:
                 pictures.append(_coefficients(model, table))
             elif {"feature", "standardized_mean"} <= columns:
@@ -163,6 +165,19 @@ def _elasticities(model: str, table: pl.DataFrame) -> Table:
         "expected demand where the run tells it, else of 1 + sales)."
     )
     return Table(f"Elasticities of {model}", columns, rows, note)
+
+
+def _privacy(model: str, table: pl.DataFrame) -> Table:
+    names = [
+        c for c in ("epsilon", "delta", "noise", "clip", "steps", "unit") if c in table.columns
+    ]
+    columns = [Column(name, numeric=name != "unit") for name in names]
+    rows = [list(row) for row in table.select(names).iter_rows()]
+    note = (
+        "What the weights can tell of a series is bounded by epsilon, but for a chance of delta. "
+        "Levels, means of covariates and the losses shown here are outside of it."
+    )
+    return Table(f"Differential privacy of {model}", columns, rows, note)
 
 
 def _coefficients(model: str, table: pl.DataFrame) -> Chart:

@@ -9,41 +9,54 @@ import jax
 import jax.numpy as jnp
 from jax import Array, lax
 
-from engine_lstm.cells import CELLS, recur
+from engine_lstm.cells import CELLS, block_length, recur
 
-TIME, BATCH, UNITS = 7, 3, 5
+TIME, BATCH, CHANNELS, UNITS = 6, 3, 4, 5
 
 
-def inputs(name: str, dtype: str) -> tuple[Array, Array, Array]:
+def inputs(
+    name: str, dtype: str, batch: int = BATCH, time: int = TIME
+) -> tuple[Array, Array, Array, Array]:
     rng = np.random.default_rng(3)
     width = CELLS[name].gates * UNITS
-    shapes = ((TIME, BATCH, width), (UNITS, width), (width,))
+    shapes = ((time, batch, CHANNELS), (CHANNELS, width), (UNITS, width), (width,))
     return tuple(jnp.asarray(rng.normal(size=shape), dtype) for shape in shapes)
 
 
-def plain(name: str, projected: Array, recurrent: Array, bias: Array) -> Array:
+def plain(name: str, inputs: Array, enter: Array, recurrent: Array, bias: Array) -> Array:
     """The same cell as JAX differentiates it by itself."""
     cell = CELLS[name]
-    carry = (jnp.zeros((BATCH, UNITS), projected.dtype),) * cell.carried
+    carry = (jnp.zeros((inputs.shape[1], UNITS), inputs.dtype),) * cell.carried
 
-    def step(carry, enters):
-        after, _ = cell.advance(carry, enters, carry[0] @ recurrent + bias)
+    def step(carry, here):
+        after, _ = cell.advance(carry, here @ enter, carry[0] @ recurrent + bias)
         return after, after[0]
 
-    return lax.scan(step, carry, projected)[1]
+    return lax.scan(step, carry, inputs)[1]
 
 
+@pytest.mark.parametrize("batch, length", [(3, TIME), (100, 3), (256, 1)])
 @pytest.mark.parametrize("name", sorted(CELLS))
-def test_gradients_are_those_of_automatic_differentiation(name: str) -> None:
+def test_gradients_are_those_of_automatic_differentiation(
+    name: str, batch: int, length: int
+) -> None:
+    assert block_length(TIME, batch, "cpu") == length
     with jax.enable_x64(True):
-        values = inputs(name, "float64")
-        weight = jnp.asarray(np.random.default_rng(4).normal(size=(TIME, BATCH, UNITS)))
+        values = inputs(name, "float64", batch)
+        weight = jnp.asarray(np.random.default_rng(4).normal(size=(TIME, batch, UNITS)))
 
         def total(function):
-            return jax.grad(lambda *v: (function(name, *v) * weight).sum(), (0, 1, 2))(*values)
+            return jax.grad(lambda *v: (function(name, *v) * weight).sum(), (0, 1, 2, 3))(*values)
 
         for own, automatic in zip(total(recur), total(plain), strict=True):
             np.testing.assert_allclose(own, automatic, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "time, batch, backend, length", [(59, 32, "cpu", 59), (60, 32, "cpu", 10), (60, 32, "gpu", 60)]
+)
+def test_blocks_divide_the_stretch(time: int, batch: int, backend: str, length: int) -> None:
+    assert block_length(time, batch, backend) == length
 
 
 def test_the_lstm_is_the_published_one() -> None:
@@ -60,20 +73,20 @@ def test_the_lstm_is_the_published_one() -> None:
         cell = sigmoid(f) * cell + sigmoid(i) * np.tanh(g)
         state = sigmoid(o) * np.tanh(cell)
         expected.append(state)
-    values = (jnp.asarray(v, jnp.float32) for v in (projected[:, None], recurrent, bias))
+    values = (jnp.asarray(v, jnp.float32) for v in (projected[:, None], np.eye(4), recurrent, bias))
     np.testing.assert_allclose(recur("lstm", *values)[:, 0, 0], expected, rtol=1e-6)
 
 
 def test_a_gru_that_keeps_everything_stays_at_its_start() -> None:
-    projected, recurrent, _ = inputs("gru", "float32")
+    given, enter, recurrent, _ = inputs("gru", "float32")
     bias = jnp.concatenate([jnp.zeros(UNITS), jnp.full(UNITS, 100.0), jnp.zeros(UNITS)])
-    assert np.abs(recur("gru", projected, recurrent, bias)).max() == 0.0
+    assert np.abs(recur("gru", given, enter, recurrent, bias)).max() == 0.0
 
 
 @pytest.mark.parametrize("name", sorted(CELLS))
 def test_products_in_bfloat16_stay_near_those_in_float32(name: str) -> None:
-    projected, recurrent, bias = inputs(name, "float32")
-    rough = recur(name, projected, recurrent.astype(jnp.bfloat16), bias)
+    given, enter, recurrent, bias = inputs(name, "float32")
+    rough = recur(name, given, enter.astype(jnp.bfloat16), recurrent.astype(jnp.bfloat16), bias)
     assert rough.dtype == jnp.float32
-    exact = recur(name, projected, recurrent, bias)
+    exact = recur(name, given, enter, recurrent, bias)
     assert 0 < np.abs(rough - exact).max() < 0.1
