@@ -71,6 +71,7 @@ class Encoding:
     span: int
     season: int
     season_terms: int
+    effects: tuple[int, ...] | None
     log1p: bool
     robust: bool
     censored: str | None
@@ -112,6 +113,7 @@ def learn_encoding(
     season: int,
     season_terms: int,
     static_keys: bool,
+    effects: tuple[int, ...] | None = None,
     log1p: bool = False,
     robust: bool = False,
     censored: str | None = None,
@@ -132,6 +134,7 @@ def learn_encoding(
         span=span,
         season=season,
         season_terms=min(season_terms, season // 2),
+        effects=effects,
         log1p=log1p,
         robust=robust,
         censored=censored,
@@ -204,6 +207,8 @@ def encode(panel: Panel, encoding: Encoding) -> Arrays:
     usual = _running_mean(known[..., : len(encoding.future.names)], began, encoding.span)
     single = [np.clip(z, -_LIMIT, _LIMIT), seen, log_size, age]
     own = [np.stack(single, axis=-1), past, past_gaps, usual]
+    if encoding.effects is not None:
+        own.append(_averages(y, (level, safe), known, encoding))
     numbers, _ = encoding.numbers.standardised(_table(panel.series, encoding.numbers.names))
     inside = began[..., None]
     return Arrays(
@@ -257,6 +262,28 @@ def _levels_over_time(y: Float32, encoding: Encoding) -> tuple[Float32, Float32]
     return level, size
 
 
+def _averages(
+    y: Float32, stand: tuple[Float32, Float32], known: Float32, encoding: Encoding
+) -> Float32:
+    """Channels (series, time, n) from which the network frees levels of covariate effects.
+
+    First the running means of `known` over the dates on which y was seen, as the level is of y. Then,
+    for each span of `effects`, how far a level over that span is from the level, in units of the
+    scale, and how far the same means of `known` are from the first ones. stand: level and scale.
+    """
+    level, scale = stand
+    seen = ~np.isnan(y)
+    both = np.concatenate([np.nan_to_num(y)[..., None], known], axis=-1)
+    usual = _running_mean(known, seen, encoding.span)
+    parts = [usual]
+    for span in encoding.effects or ():
+        recent = _running_mean(both, seen, span)
+        began = np.logical_or.accumulate(seen, axis=1)
+        parts.append(np.where(began, (recent[..., 0] - level) / scale, 0.0)[..., None])
+        parts.append(recent[..., 1:] - usual)
+    return np.concatenate(parts, axis=-1)
+
+
 def _running_median(y: Float32, span: int) -> Float32:
     """Median (series, time) of the observed values of the last `span` steps; 0 without any."""
     table = pl.DataFrame(y.T).fill_nan(None)
@@ -307,4 +334,6 @@ def encoding_from_json(data: dict[str, Any]) -> Encoding:
     }
     categories = tuple((name, tuple(levels)) for name, levels in data["categories"])
     log_size = (float(data["log_size"][0]), float(data["log_size"][1]))
-    return Encoding(**{**data, **columns, "categories": categories, "log_size": log_size})
+    effects = None if data["effects"] is None else tuple(data["effects"])
+    made = {"categories": categories, "log_size": log_size, "effects": effects}
+    return Encoding(**{**data, **columns, **made})

@@ -41,7 +41,7 @@ from engine_lstm.training import Inputs, Plan, Trained, Weights
 
 Floats = npt.NDArray[Any]
 
-_FORMAT = 2
+_FORMAT = 3
 _CHUNK = 4096
 _MOST_LOG = 700.0  # the exponential of more is no number
 _HEAVIEST = 30.0  # times the mean; one giant would else be all that is learned
@@ -67,6 +67,7 @@ class Lstm:
             season=max(train.season, 1),
             season_terms=params.season_terms,
             static_keys=params.static_keys,
+            effects=params.effects,
             log1p=params.log1p,
             robust=params.scaling == "robust",
             censored=params.censored,
@@ -92,7 +93,14 @@ class Lstm:
         if keeper is not None:
             keeper.done()
         return FittedLstm(
-            plan.network, encoding, params.context, train.quantiles, trained.weights, curve, privacy
+            shape=plan.network,
+            encoding=encoding,
+            context=params.context,
+            quantiles=train.quantiles,
+            aim=params.aim,
+            weights=trained.weights,
+            curve=curve,
+            privacy=privacy,
         )
 
     def _plan(self, train: Training, encoding: Encoding) -> Plan:
@@ -107,10 +115,12 @@ class Lstm:
             residual=params.residual,
             decoder_hidden=params.decoder_hidden,
             dropout=params.dropout,
+            hide=params.hide,
             steps=train.gap + train.horizon,
             head=params.head,
-            quantiles=tuple(sorted({*train.quantiles, 0.5})),
+            quantiles=tuple(sorted({*train.quantiles, 0.5, params.aim or 0.5})),
             has_point=params.loss is not None,
+            effects=None if params.effects is None else len(params.effects),
             levels=levels,
             embeddings=widths,
             precision=params.precision,
@@ -187,13 +197,15 @@ class Lstm:
 class FittedLstm:
     """A trained network with the statistics of its training panel.
 
-    quantiles: the asked ones, in the asked order; the network has 0.5 besides.
+    quantiles: the asked ones, in the asked order; the network has 0.5 and `aim` besides. aim: the
+    quantile that y_hat is, None for the median or for an output of its own.
     """
 
     shape: NetworkShape
     encoding: Encoding
     context: int
     quantiles: tuple[float, ...]
+    aim: float | None
     weights: Weights
     curve: pl.DataFrame
     privacy: Privacy | None = None
@@ -230,14 +242,17 @@ class FittedLstm:
         """Means over the members of what each forecasts, (members, series, steps, n)."""
         shape, head = self.shape, self.shape.head
         meaning = outputs[..., : free_outputs(head, shape.quantiles)]
-        if shape.has_point:
-            y_hat = level + scale * outputs[..., -1]
-        else:
-            y_hat = center(head, meaning, level, scale, shape.quantiles.index(0.5))
-        y_hat = y_hat.mean(axis=0)
-        quantiles = None
-        if self.quantiles:
+        every = None
+        if self.quantiles or self.aim is not None:
             every = quantiles_of(head, meaning, level, scale, shape.quantiles).mean(axis=0)
+        if shape.has_point:
+            y_hat = (level + scale * outputs[..., -1]).mean(axis=0)
+        elif every is not None and self.aim is not None:
+            y_hat = every[..., shape.quantiles.index(self.aim)]
+        else:
+            y_hat = center(head, meaning, level, scale, shape.quantiles.index(0.5)).mean(axis=0)
+        quantiles = None
+        if every is not None and self.quantiles:
             quantiles = every[..., [shape.quantiles.index(q) for q in self.quantiles]]
         if self.encoding.log1p:
             y_hat = np.expm1(np.minimum(y_hat, _MOST_LOG))
@@ -277,6 +292,7 @@ class FittedLstm:
             "context": self.context,
             "quantiles": self.quantiles,
             "privacy": None if self.privacy is None else asdict(self.privacy),
+            "aim": self.aim,
         }
         text = json.dumps(about, indent=1, ensure_ascii=False)
         (folder / "model.json").write_text(text, encoding="utf-8")
@@ -300,6 +316,7 @@ class FittedLstm:
             encoding=encoding_from_json(about["encoding"]),
             context=about["context"],
             quantiles=tuple(about["quantiles"]),
+            aim=about["aim"],
             weights=unflatten_dict({k: jnp.asarray(v) for k, v in flat.items()}, sep="/"),
             curve=pl.read_parquet(folder / "learning_curve.parquet"),
             privacy=Privacy(**about["privacy"]) if about.get("privacy") else None,

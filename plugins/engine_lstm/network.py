@@ -17,6 +17,7 @@ from flax import linen as nn
 from jax import Array
 
 from engine_lstm.cells import CELLS, recur
+from engine_lstm.effects import Effects
 from engine_lstm.heads import free_outputs
 
 _MEMORY = 3  # dates of known covariates that bear on one target: its own and the two before it
@@ -26,7 +27,8 @@ _MEMORY = 3  # dates of known covariates that bear on one target: its own and th
 class NetworkShape:
     """What fixes the shapes of the weights; hashable, so that compiled functions are kept by it.
 
-    levels: rows of the embedding of each static column; row 0 is that of unknown categories.
+    effects: levels freed of linear effects, see `effects`; None without linear effects. levels: rows
+    of the embedding of each static column; row 0 is that of unknown categories.
     """
 
     cell: str
@@ -35,10 +37,12 @@ class NetworkShape:
     residual: bool
     decoder_hidden: int
     dropout: float
+    hide: float
     steps: int
     head: str
     quantiles: tuple[float, ...]
     has_point: bool
+    effects: int | None
     levels: tuple[int, ...]
     embeddings: tuple[int, ...]
     precision: str
@@ -123,11 +127,19 @@ class Forecaster(nn.Module):
         still = not train
         time = own.shape[1]
         static = self._static(numbers, codes, train)
+        effects = self.shape.effects
+        if effects is not None:
+            own, shift = Effects(effects, self.shape.steps, name="effects")(own, known, static)
+        if train and self.shape.hide:
+            known = self._hidden(known)
         constant = jnp.broadcast_to(static[:, None], (*own.shape[:2], static.shape[-1]))
         seen = jnp.concatenate([own, known[:, :time], constant], axis=-1)
         state = self._encode(seen.swapaxes(0, 1), still)[first_origin:].swapaxes(0, 1)
         origin = jnp.concatenate([state, seen[:, first_origin:]], axis=-1)
-        return self._decode(origin, known[:, first_origin + 2 - _MEMORY :], still)
+        outputs = self._decode(origin, known[:, first_origin + 2 - _MEMORY :], still)
+        if effects is None:
+            return outputs
+        return outputs + shift(first_origin)[..., None] * _centers(self.shape)
 
     def _encode(self, state: Array, still: bool) -> Array:
         """(time, batch, channel) -> states of the last layer (time, batch, hidden).
@@ -156,6 +168,15 @@ class Forecaster(nn.Module):
             parts.append(nn.Embed(levels, width, name=f"embedding_{column}")(codes[:, column]))
         return jnp.concatenate(parts, axis=-1)
 
+    def _hidden(self, known: Array) -> Array:
+        """Known covariates (batch, dates, channel), some of them hidden from a whole stretch at random.
+
+        Together they tell one date from all others, and so what befell every series on it.
+        """
+        kept = 1.0 - self.shape.hide
+        shape = (known.shape[0], 1, known.shape[2])
+        return known * jax.random.bernoulli(self.make_rng("dropout"), kept, shape) / kept
+
     def _decode(self, origin: Array, known: Array, still: bool) -> Array:
         """Origins (batch, origins, n) and the known of the dates around them -> outputs."""
         width, steps = self.shape.decoder_hidden, self.shape.steps
@@ -173,6 +194,14 @@ class Forecaster(nn.Module):
         hidden = jax.nn.relu(dense(width, name="decoder")(hidden)).astype(jnp.float32)
         small = nn.initializers.normal(0.01)
         return nn.Dense(self.shape.outputs, name="head", kernel_init=small)(hidden)
+
+
+def _centers(shape: NetworkShape) -> Array:
+    """1 for the outputs that say where a target is, 0 for those that say how far it may be from there."""
+    middle = shape.quantiles.index(0.5) if shape.head == "quantile" else 0
+    numbers = jnp.arange(shape.outputs)
+    last = (numbers == shape.outputs - 1) & shape.has_point
+    return ((numbers == middle) | last).astype(jnp.float32)
 
 
 def fork(dates: Array, origins: int, steps: int) -> Array:

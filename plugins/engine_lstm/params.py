@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from engine.components import Params
 
+Span = Annotated[int, Field(ge=1, le=4096)]
 Units = Annotated[int, Field(ge=1, le=2048)]
 
 
@@ -66,6 +67,13 @@ class LstmParams(Params):
     dropout: float = Field(
         0.1, ge=0.0, lt=1.0, description="share of units switched off in a training step"
     )
+    hide: float = Field(
+        0.0,
+        ge=0.0,
+        lt=1.0,
+        description="share of known covariates hidden from the deep network in a training stretch; "
+        "against learning by heart what befell all series on a date",
+    )
     embedding: int | None = Field(
         None,
         ge=1,
@@ -77,6 +85,12 @@ class LstmParams(Params):
     )
     season_terms: int = Field(
         3, ge=0, le=50, description="sine and cosine pairs of the usual season given to the network"
+    )
+    effects: tuple[Span, ...] | None = Field(
+        None,
+        description="add a linear path from the covariates of a target date, with coefficients for each "
+        "series; the encoder then reads what they leave unexplained, and levels of it over so many steps, "
+        "e.g. [4, 13]; null: no such path",
     )
     log1p: bool = Field(
         False,
@@ -101,6 +115,13 @@ class LstmParams(Params):
         None,
         description="y_hat is an output of its own, trained on this error; null takes the median of "
         "the head (the mean of counts)",
+    )
+    aim: float | None = Field(
+        None,
+        gt=0.0,
+        lt=1.0,
+        description="without `loss`, the quantile that y_hat is: percentage errors want one below the "
+        "median, the lower the less sure a forecast is; null: the median",
     )
     weight: str | None = Field(
         None,
@@ -176,6 +197,10 @@ class LstmParams(Params):
             raise ValueError("layers goes with one number of hidden units; leave it out")
         if not self.sizes:
             raise ValueError("hidden needs at least one layer")
+        if self.aim is not None and (self.loss is not None or self.head == "negative_binomial"):
+            raise ValueError(
+                "aim goes with the quantile, gaussian and student_t heads, and no loss"
+            )
         if self.head == "negative_binomial" and self.log1p:
             raise ValueError("negative_binomial is of counts: set log1p to false")
         return self

@@ -164,7 +164,7 @@ def test_a_saved_model_forecasts_the_same_bits_elsewhere(tmp_path: Path, options
 def test_a_model_of_another_version_is_refused(tmp_path: Path, fitted: FittedLstm) -> None:
     fitted.save(tmp_path)
     about = tmp_path / "model.json"
-    about.write_text(about.read_text().replace('"format": 2', '"format": 99'))
+    about.write_text(about.read_text().replace('"format": 3', '"format": 99'))
     with pytest.raises(DataError, match=r"format 99[\s\S]*train the model again"):
         FittedLstm.load(tmp_path)
 

@@ -34,6 +34,7 @@ def test_members_of_an_ensemble_differ_and_their_forecasts_are_averaged() -> Non
             fitted.encoding,
             fitted.context,
             fitted.quantiles,
+            fitted.aim,
             jax.tree.map(lambda leaf, i=i: leaf[i : i + 1], fitted.weights),
             fitted.curve,
         ).predict(history, future)
