@@ -72,7 +72,10 @@ def _meaning(run: Run) -> tuple[str, str] | None:
     rows = run.rows.filter(pl.col("model") == run.leader)
     share = rows.select(wape()).item()
     words = "" if run.metric == "wape" else WORDS.get(run.metric, "")
-    said = [f"{run.metric}: {words}."] if words else []
+    steps = rows["step"].n_unique()
+    periods = "one period" if steps == 1 else f"{steps} periods"
+    said = [f"Each fold forecasts {periods} of the past from what was known before them."]
+    said += [f"{run.metric}: {words}."] if words else []
     if share is not None:
         said.append(f"Its errors add up to {percent(share)} of the actual units (WAPE).")
     return (" ".join(said), "plain") if said else None
@@ -196,7 +199,7 @@ def _lean(run: Run) -> tuple[str, str] | None:
             ": with correction: mape it aims low on purpose, because MAPE punishes too much "
             "more than too little"
         )
-    elif lean < 0 and use.get("target") == "log1p" and use.get("correction") in (None, "none"):
+    elif lean < 0 and use.get("target") == "log1p" and use.get("correction", "median") == "median":
         text += (
             ": with target log1p it forecasts the middle of what may come, not the mean "
             "(correction: mean in the spec would lift it)"
