@@ -15,7 +15,8 @@ from engine_report.reading import Run
 from engine_report.segments import weakest
 
 SURE = 0.05
-RHYTHM = {"1h": "hourly", "1d": "daily", "1w": "weekly", "1mo": "monthly", "1q": "quarterly",
+RHYTHM = {
+    "1i": "integer time","1h": "hourly", "1d": "daily", "1w": "weekly", "1mo": "monthly", "1q": "quarterly",
           "1y": "yearly"}  # fmt: skip
 LEEWAY = 0.05
 """How far a share may be from what was intended before it is worth a word."""
@@ -226,16 +227,17 @@ def _promotion(run: Run) -> tuple[str, str] | None:
         return None
     units = found.units
     low, high = sorted((abs(units.low), abs(units.high)))
+    digits = 0 if high >= 0.1 else 1
     side = "more" if units.share >= 0 else "less"
     text = (
-        f"Periods marked {found.name} sold {percent(abs(units.share))} {side} than without it "
-        f"(95 % sure: {percent(low)} to {percent(high)}), "
+        f"Periods marked {found.name} sold {percent(abs(units.share), digits)} {side} than without "
+        f"it (95 % sure: {percent(low, digits)} to {percent(high, digits)}), "
         f"{score(abs(round(units.gain)))} units {side}"
     )
     if units.low < 0 < units.high:
         text = (
             f"Periods marked {found.name} sold about as much as without it "
-            f"({percent(units.low)} to {percent(units.high)})"
+            f"({percent(units.low, digits)} to {percent(units.high, digits)})"
         )
     elif found.revenue is not None:
         other = found.revenue
