@@ -33,7 +33,11 @@ class View:
 
 
 VIEWS = (
-    View("verdict", "verdict"),
+    View(
+        "verdict",
+        "verdict",
+        without="tbody tr:nth-child(n+4), .figures div:nth-child(n+7), .charts { display: none }",
+    ),
     View("leaderboard", "leaderboard", without=".charts ~ * { display: none }"),
     View("segments", "segments", without=NO_TABLES),
     View(
@@ -47,7 +51,13 @@ VIEWS = (
         without=".scroll ~ .scroll, .charts ~ *, figure:nth-of-type(2) { display: none }",
     ),
     View("health", "health"),
-    View("phone", "verdict", width=390, dark=True, without="body { width: 390px; margin: 0 }"),
+    View(
+        "phone",
+        "verdict",
+        width=390,
+        dark=True,
+        without=".figures ~ * { display: none } body { width: 390px; margin: 0 }",
+    ),
 )
 
 

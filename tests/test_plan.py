@@ -137,6 +137,29 @@ def test_two_workers_halve_the_backtest_but_not_below_its_longest_task(trial, lo
     assert many.stages["backtest"] == pytest.approx(60.0)
 
 
+def test_what_a_stage_costs_on_next_to_no_rows_does_not_grow(trial, loaded):
+    plan = planned(
+        trial, loaded, first={"evaluate": 2.0, "write": 3.0}, forecasts=trial.forecasts // 10,
+        stages={"evaluate": 2.5, "write": 1.0},
+    )  # fmt: skip
+    assert plan.stages["evaluate"] == pytest.approx(2.0 + 0.5 * 10)
+    assert plan.stages["write"] == pytest.approx(3.0)
+
+
+def test_a_model_of_sums_is_tried_on_samples_that_have_all_of_them(registry, tmp_path, monkeypatch):
+    """Fits to few series have few sums: their cost would seem to grow without end."""
+    monkeypatch.setattr("engine.plan.trial.AT_ONCE", 0)
+    text = SPEC.replace("ridge: {use: ridge}", "ridge: {use: ridge, aggregate: {by: [item]}}")
+    summed = validate_text(text, "tiny.yaml", registry)
+    made = try_out(summed, registry, base=tmp_path, limit=60.0, note=lambda text: None)
+    sizes = [panel.series["item"].n_unique() for panel in samples(made.panel)]
+    full = sum(size == made.panel.series["item"].n_unique() for size in sizes)
+    assert 0 < full < len(sizes)
+    assert len(made.points["ridge"]) == max(full, 2)
+    assert made.points["ridge"][0].rows > made.points["snaive"][0].rows
+    assert made.first["evaluate"] > 0
+
+
 def test_workers_beyond_the_processors_that_fits_keep_busy_help_nothing(trial, loaded, monkeypatch):
     monkeypatch.setattr("engine.plan.estimate.cores", lambda: 4)
     greedy = {"snaive": points(0.0, 0.0), "ridge": points(10.0, 0.0, busy=4.0)}

@@ -96,11 +96,11 @@ def plan_from(trial: Trial, spec: RunSpec, *, beyond: bool) -> Plan:
     stages = {
         "start": trial.begun,
         "data": trial.reading,
-        "features": trial.stages.get("features", 0.0) * _ratio(panel.frame.height, trial.rows),
+        "features": _stage("features", trial, _ratio(panel.frame.height, trial.rows)),
         "backtest": backtest,
-        "evaluate": trial.stages.get("evaluate", 0.0) * _scored(trial, spec),
+        "evaluate": _stage("evaluate", trial, _scored(trial, spec)),
         "forecast": _final(costs, trial, spec) if beyond else 0.0,
-        "write": trial.stages.get("write", 0.0) * _ratio(panel.frame.height, trial.rows),
+        "write": _stage("write", trial, _ratio(panel.frame.height, trial.rows)),
     }
     own = _own_memory(trial, spec)
     worker = max((plan.memory for plan in models), default=0)
@@ -120,6 +120,12 @@ def plan_from(trial: Trial, spec: RunSpec, *, beyond: bool) -> Plan:
         available=available_memory(),
         trouble=trial.trouble,
     )
+
+
+def _stage(name: str, trial: Trial, ratio: float) -> float:
+    """Seconds of a stage: what it costs on next to no rows, and the rest times `ratio`."""
+    fixed, seen = trial.first.get(name, 0.0), trial.stages.get(name, 0.0)
+    return fixed + max(seen - fixed, 0.0) * ratio
 
 
 class _Cost:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,8 @@ class Trial:
     seconds until a worker begins. reading: seconds until the panel was ready. stages: seconds of
     the stages of a run on `rows` rows with `forecasts` forecast rows. memory: bytes of this
     process: at most while reading, after it, and at most in that run. workers: tasks at a time.
-    trouble: why the stages after the fits could not be tried.
+    trouble: why the stages after the fits could not be tried. first: seconds of the stages of a run
+    on next to no rows, made before: what they cost whatever the size; empty if `rows` are no more.
     """
 
     panel: Panel
@@ -85,6 +86,7 @@ class Trial:
     memory: tuple[int, int, int]
     workers: int
     trouble: str = ""
+    first: Mapping[str, float] = field(default_factory=dict)
 
 
 def history_rows(panel: Panel, spec: RunSpec, cutoff: int) -> npt.NDArray[np.int64]:
@@ -128,16 +130,18 @@ def try_out(
     able = capabilities(spec, registry)
     tasks = backtest_tasks(panel, spec, folds, able)
     with tempfile.TemporaryDirectory(prefix="engine-plan-") as scratch:
-        measured = _Measured(Path(scratch), spec, registry, samples(panel), folds, able)
+        measured = _Measured(Path(scratch), spec, registry, samples(panel), folds, able, panel)
         measured.fit_all(limit, note)
         note("trying the other stages")
         fastest = measured.fastest()
         sample = measured.affordable(fastest, STAGES * limit)
+        smallest = measured.smallest(sample)
+        first, _, _ = _stages(loaded, registry, smallest, fastest, Path(scratch), base)
         stages, forecasts, trouble = _stages(loaded, registry, sample, fastest, Path(scratch), base)
     return Trial(
         panel, folds, tasks, measured.points, measured.reasons, measured.startup, begun, reading,
         stages, sample.frame.height if sample else 0, forecasts, (reached, held, peak_memory()),
-        workers_of(spec, registry, len(tasks)), trouble,
+        workers_of(spec, registry, len(tasks)), trouble, first if smallest else {},
     )  # fmt: skip
 
 
@@ -152,7 +156,9 @@ class _Measured:
         panels: Sequence[Panel],
         folds: Sequence[Fold],
         able: Mapping[str, Capabilities],
+        whole: Panel,
     ) -> None:
+        self._whole = whole
         self._folder, self._spec, self._registry = folder, spec, registry
         self._panels, self._able = panels, able
         self._fold = [fold for fold in folds if fold.kind == "backtest"][-1]
@@ -174,6 +180,11 @@ class _Measured:
             if near and near.seconds * rows / near.rows * fits <= budget:
                 return panel
         return None
+
+    def smallest(self, sample: Panel | None) -> Panel | None:
+        """The smallest sample, if `sample` is a larger one."""
+        larger = sample is not None and sample.n_series > self._panels[0].n_series
+        return self._panels[0] if larger else None
 
     def fastest(self) -> str:
         """The model whose fits took least, the first one if none could be fitted."""
@@ -201,11 +212,17 @@ class _Measured:
                 self.reasons[model] = result["reason"]
 
     def _fitted(self, model: str, limit: float) -> Mapping[str, Any]:
-        last = len(self._panels) - 1
+        use, last = self._spec.models[model], len(self._panels) - 1
         numbers: Sequence[int] = range(last + 1)
         if self._able[model].scope == "global" and self._rows[last] <= AT_ONCE:
             # Twice: the first fit of a process also pays for imports.
             numbers = (last, last)
+        elif use.aggregate is not None:
+            # A fit to sums costs by their number, and a sample of few series has few of them.
+            sums = [panel.series.select(use.aggregate.by).n_unique() for panel in self._panels]
+            most = self._whole.series.select(use.aggregate.by).n_unique()
+            full = [n for n in numbers if sums[n] == most]
+            numbers = full if len(full) > 1 else (last, last)
         runs = [[str(n), self._task(model, self._panels[n])] for n in numbers]
         plain = {"name": model, "runs": [run for run in runs if run[1]], "limit": limit}
         executor = executor_of(self._spec, self._registry, workers=1)

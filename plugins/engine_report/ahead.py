@@ -131,14 +131,14 @@ def sums(run: Run, mine: pl.DataFrame, spread: Spread | None) -> pl.DataFrame:
 
 def _table(each: pl.DataFrame, spread: Spread | None, mine: pl.DataFrame) -> Table:
     top = each.head(MOST_SERIES)
-    names = ["unique_id", "first", "ahead", *(["enough"] if spread else []), "before"]
+    names = ["unique_id", "ahead", *(["enough"] if spread else []), "before", "first"]
     rows: list[list[Any]] = [list(row) for row in top.select(names).rows()]
     periods = mine["ds"].n_unique()
-    columns = [Column("series", numeric=False), Column(f"forecast {mine['ds'].min()}"),
-               Column(f"forecast, {periods} periods")]  # fmt: skip
+    columns = [Column("series", numeric=False), Column("forecast", meaning=f"{periods} periods")]
     if spread is not None:
         columns.append(Column("enough", meaning=f"in {percent(spread.level)} of the cases"))
-    columns.append(Column("sold before", meaning="in as many periods"))
+    columns += [Column("sold before", meaning="in as many periods"),
+                Column("first period", meaning=f"{mine['ds'].min()}")]  # fmt: skip
     note = (
         f"The {top.height} largest of {each.height:,} series." if each.height > top.height else ""
     )

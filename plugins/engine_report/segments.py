@@ -127,17 +127,16 @@ def segment_table(run: Run, name: str, meaning: str, rows: pl.DataFrame) -> Tabl
     picked = segments.select("segment", "wape", "bias", "rows", "share")
     for segment, value, lean, count, share in picked.iter_rows():
         other = naive.get(segment)
-        row: list[Any] = ["missing" if segment is None else segment, count, value, lean]
+        row: list[Any] = ["missing" if segment is None else segment, value]
         if len(models) > 1:
             gain = None if not other or value is None else 100 * (1 - value / other)
             row += [other, gain]
-        cells.append([*row, share])
-    columns = [Column(name, numeric=False), Column("rows")]
-    columns += [Column(f"WAPE {run.leader}"), Column("bias")]
+        cells.append([*row, lean, share, count])
+    columns = [Column(name, numeric=False), Column(f"WAPE {run.leader}")]
     if len(models) > 1:
-        saved = f"of the error of {run.baseline}"
-        columns += [Column(f"WAPE {run.baseline}"), Column("value added %", meaning=saved)]
-    columns.append(Column("% of error", meaning=f"of {run.leader}"))
+        added = Column("value added %", meaning="error saved")
+        columns += [Column(f"WAPE {run.baseline}"), added]
+    columns += [Column("bias"), Column("% of error"), Column("rows")]
     return Table(f"By {name}", columns, cells, meaning, folded=meaning.startswith(QUARTERS_OF))
 
 
@@ -154,7 +153,7 @@ def _picture(run: Run, table: Table) -> Chart:
     rows = [
         {"model": model, "segment": str(row[0]), "value": row[index]}
         for row in table.rows[:MOST_LEVELS]
-        for model, index in ((run.leader, 2), (run.baseline, 4))
+        for model, index in ((run.leader, 1), (run.baseline, 2))
     ]
     svg = charts.dots(rows, run.models, "WAPE")
     said = f"WAPE of {run.leader} and {run.baseline} {table.caption.lower()}; the table has the numbers"
@@ -164,10 +163,10 @@ def _picture(run: Run, table: Table) -> Chart:
 def _losses(run: Run, tables: list[Table]) -> list[Block]:
     """The segments in which the baseline is better, in words."""
     worse = [
-        f"{table.columns[0].name} {row[0]} ({score(row[6])} % of its error)"
+        f"{table.columns[0].name} {row[0]} ({score(row[5])} % of its error)"
         for table in tables
         for row in table.rows
-        if row[5] is not None and row[5] < 0
+        if row[3] is not None and row[3] < 0
     ]
     if not worse:
         return [Prose(f"{run.leader} beats {run.baseline} in every segment below.", "good")]

@@ -216,21 +216,21 @@ NOTE = "low, high: 95 % interval of the uplift, over episodes."
 
 def _tables(what: str, name: str, found: list[Uplift]) -> list[Block]:
     """One table of units, and one of revenue if prices are known."""
-    first = [Column(name, numeric=False), Column("episodes"), Column("periods")]
-    ends = [Column("uplift %"), Column("low"), Column("high")]
-    units = [Column("baseline units"), Column("units sold"), Column("extra units")]
-    rows = [[u.name, u.episodes, u.periods, *_cells(u.units)] for u in found]
-    made: list[Block] = [Table(f"Promotion uplift {what}", [*first, *units, *ends], rows, NOTE)]
+    ends = [Column(name, numeric=False), Column("uplift %"), Column("low"), Column("high")]
+    units = [Column("extra units"), Column("units sold"), Column("baseline units")]
+    counts = [Column("periods"), Column("episodes")]
+    rows = [[u.name, *_cells(u.units), u.periods, u.episodes] for u in found]
+    made: list[Block] = [Table(f"Promotion uplift {what}", [*ends, *units, *counts], rows, NOTE)]
     priced = [[u.name, *_cells(u.revenue)] for u in found if u.revenue is not None]
     if priced:
-        money = [Column("baseline revenue"), Column("revenue"), Column("extra revenue")]
+        money = [Column("extra revenue"), Column("revenue"), Column("baseline revenue")]
         note = (
             f"Units times price, against baseline units times the usual price; before cost. {NOTE}"
         )
-        made.append(Table(f"Revenue uplift {what}", [first[0], *money, *ends], priced, note))
+        made.append(Table(f"Revenue uplift {what}", [*ends, *money], priced, note))
     return made
 
 
 def _cells(ratio: Ratio) -> list[float]:
     shares = [100 * ratio.share, 100 * ratio.low, 100 * ratio.high]
-    return [ratio.baseline, ratio.value, ratio.gain, *shares]
+    return [*shares, ratio.gain, ratio.value, ratio.baseline]

@@ -15,7 +15,8 @@ from engine_report.reading import Run
 from engine_report.segments import weakest
 
 SURE = 0.05
-RHYTHM = {"1h": "hourly", "1d": "daily", "1w": "weekly", "1mo": "monthly", "1q": "quarterly",
+RHYTHM = {
+    "1i": "integer time","1h": "hourly", "1d": "daily", "1w": "weekly", "1mo": "monthly", "1q": "quarterly",
           "1y": "yearly"}  # fmt: skip
 LEEWAY = 0.05
 """How far a share may be from what was intended before it is worth a word."""
@@ -72,7 +73,10 @@ def _meaning(run: Run) -> tuple[str, str] | None:
     rows = run.rows.filter(pl.col("model") == run.leader)
     share = rows.select(wape()).item()
     words = "" if run.metric == "wape" else WORDS.get(run.metric, "")
-    said = [f"{run.metric}: {words}."] if words else []
+    steps = rows["step"].n_unique()
+    periods = "one period" if steps == 1 else f"{steps} periods"
+    said = [f"Each fold forecasts {periods} of the past from what was known before them."]
+    said += [f"{run.metric}: {words}."] if words else []
     if share is not None:
         said.append(f"Its errors add up to {percent(share)} of the actual units (WAPE).")
     return (" ".join(said), "plain") if said else None
@@ -196,7 +200,7 @@ def _lean(run: Run) -> tuple[str, str] | None:
             ": with correction: mape it aims low on purpose, because MAPE punishes too much "
             "more than too little"
         )
-    elif lean < 0 and use.get("target") == "log1p" and use.get("correction") in (None, "none"):
+    elif lean < 0 and use.get("target") == "log1p" and use.get("correction", "median") == "median":
         text += (
             ": with target log1p it forecasts the middle of what may come, not the mean "
             "(correction: mean in the spec would lift it)"
@@ -223,16 +227,17 @@ def _promotion(run: Run) -> tuple[str, str] | None:
         return None
     units = found.units
     low, high = sorted((abs(units.low), abs(units.high)))
+    digits = 0 if high >= 0.1 else 1
     side = "more" if units.share >= 0 else "less"
     text = (
-        f"Periods marked {found.name} sold {percent(abs(units.share))} {side} than without it "
-        f"(95 % sure: {percent(low)} to {percent(high)}), "
+        f"Periods marked {found.name} sold {percent(abs(units.share), digits)} {side} than without "
+        f"it (95 % sure: {percent(low, digits)} to {percent(high, digits)}), "
         f"{score(abs(round(units.gain)))} units {side}"
     )
     if units.low < 0 < units.high:
         text = (
             f"Periods marked {found.name} sold about as much as without it "
-            f"({percent(units.low)} to {percent(units.high)})"
+            f"({percent(units.low, digits)} to {percent(units.high, digits)})"
         )
     elif found.revenue is not None:
         other = found.revenue

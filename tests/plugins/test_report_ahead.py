@@ -118,3 +118,21 @@ def test_numbers_are_cut_into_quarters_and_keys_are_not():
         ("Q1: 0.0 to 29.0", 30), ("Q2: 30.0 to 59.0", 30), ("Q3: 60.0 to 89.0", 30),
         ("Q4: 90.0 to 119.0", 30),
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"target": "log1p", "correction": "median"}, "correction: mean in the spec would lift it"),
+        ({"target": "log1p", "correction": "mape"}, "aims low on purpose"),
+        ({"target": "none"}, "too low. Plan totals"),
+    ],
+)
+def test_a_forecast_that_leans_low_is_told_with_its_reason(options, said):
+    run = a_run()
+    run.spec = {"models": {"m": options}}
+    run.rows = run.rows.with_columns(error=-0.2 * pl.col("y"))
+    text, tone = verdict._lean(run)
+    assert text.startswith("In sum its forecasts were 20.0 % too low")
+    assert said in text
+    assert tone == "note"
