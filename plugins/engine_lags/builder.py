@@ -23,11 +23,11 @@ class Lags:
         features: list[Feature] = []
         sections: list[CrossSection] = []
         group = self.params.group
-        if group is not None:
-            _check_group(group, context)
         for season in self.params.seasons:
             for flag in season.weekday:
                 _check_column(flag, context)
+        if group is not None:
+            _check_group(group, context)
         for column in self.params.names:
             _check_column(column, context)
             # Double precision: running sums of a window would drift in single precision.
