@@ -85,7 +85,7 @@ def _peak() -> float:
 def library(arguments: argparse.Namespace) -> None:
     """Forecast origins trained per second, from rows in memory, start-up and compilation included."""
     frame = pl.read_parquet(arguments.file)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     panel = _panel(frame, "1d", ("price",))
     params = LstmParams(
         hidden=100,
@@ -97,25 +97,27 @@ def library(arguments: argparse.Namespace) -> None:
         batches_per_epoch=arguments.steps,
         validation=0,
         loss="mae",
+        learned_steps=arguments.learned_steps,
     )
     Lstm(params).fit(_training(panel, arguments.horizon, 0))
-    seconds = time.perf_counter() - began
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     origins = arguments.steps * 32 * (arguments.context - arguments.context // 2)
-    tell(seconds=seconds, origins=origins, origins_per_second=origins / seconds)
+    rate = origins / seconds
+    tell(seconds=seconds, cpu_seconds=cpu_seconds, origins=origins, origins_per_second=rate)
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
     """Seconds of fitting, and WAPE over the origins of the last weeks, which were not fitted."""
     frame = pl.read_parquet(arguments.file)
     covariates = tuple(c for c in frame.columns if c not in ("unique_id", "ds", "y"))
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     panel = _panel(frame, "1w", covariates)
     cutoff = panel.end - arguments.held
     params = LstmParams(
         hidden=64, context=52, log1p=arguments.log1p, epochs=arguments.steps, loss="mae"
     )
     fitted = Lstm(params).fit(_training(panel.until(cutoff), arguments.horizon, 0))
-    seconds = time.perf_counter() - began
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
     error = total = 0.0
     for end in range(cutoff, panel.end - arguments.horizon + 1):
         history = panel.until(end)
@@ -125,7 +127,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
         seen = ~np.isnan(y)
         error += float(np.abs(y - y_hat)[seen].sum())
         total += float(np.abs(y[seen]).sum())
-    tell(seconds=seconds, wape=error / total)
+    tell(seconds=seconds, cpu_seconds=cpu_seconds, wape=error / total)
 
 
 def inference(arguments: argparse.Namespace) -> None:
@@ -137,9 +139,10 @@ def inference(arguments: argparse.Namespace) -> None:
     params = LstmParams(context=arguments.context, epochs=1, batches_per_epoch=2, validation=0)
     fitted = Lstm(params).fit(_training(history, arguments.horizon, 0))
     fitted.predict(history, future)
-    began = time.perf_counter()
+    began, cpu = time.perf_counter(), time.process_time()
     fitted.predict(history, future)
-    tell(seconds=time.perf_counter() - began, series=history.n_series)
+    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    tell(seconds=seconds, cpu_seconds=cpu_seconds, series=history.n_series)
 
 
 def _numbers(panel: Panel, history: Panel) -> list[int]:
@@ -180,6 +183,7 @@ def main() -> None:
     parser.add_argument("--held", type=int, default=12)
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--log1p", action="store_true")
+    parser.add_argument("--learned-steps", type=int)
     arguments = parser.parse_args()
     workers = {
         "kernel": kernel,

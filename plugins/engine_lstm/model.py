@@ -132,6 +132,7 @@ class Lstm:
             log1p=params.log1p,
             batch=params.batch,
             members=params.ensemble,
+            learned_steps=params.learned_steps or network.steps,
         )
 
     def _course(self, train: Training, plan: Plan, arrays: Arrays) -> Course:

@@ -14,7 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jax import Array
+from jax import Array, lax
 
 from engine_lstm.cells import CELLS, recur
 from engine_lstm.effects import Effects
@@ -97,9 +97,9 @@ def _open_gates(forget: tuple[int, ...], hidden: int) -> Any:
 
 
 def _orthogonal_gates(key: Array, shape: tuple[int, int], dtype: Any) -> Array:
-    square = nn.initializers.orthogonal()
-    keys = jax.random.split(key, shape[1] // shape[0])
-    return jnp.concatenate([square(k, (shape[0], shape[0]), dtype) for k in keys], axis=1)
+    # All gates at once: one decomposition to compile.
+    squares = jax.random.orthogonal(key, shape[0], (shape[1] // shape[0],), dtype)
+    return jnp.concatenate(squares, axis=1)
 
 
 class Forecaster(nn.Module):
@@ -117,11 +117,13 @@ class Forecaster(nn.Module):
         *,
         first_origin: int,
         train: bool,
+        chosen: Array | None = None,
     ) -> Array:
         """Forecast all steps from every origin of a stretch.
 
         own: (batch, time, channel), what is seen at each date. known: (batch, time + steps,
         channel), known ahead. numbers: (batch, n) statics; codes: int (batch, m) categories.
+        chosen: int (n,), steps counted from 0 that alone are forecast; all without it.
         Returns (batch, origins, steps, outputs) with origins `first_origin` .. time - 1.
         """
         still = not train
@@ -136,10 +138,11 @@ class Forecaster(nn.Module):
         seen = jnp.concatenate([own, known[:, :time], constant], axis=-1)
         state = self._encode(seen.swapaxes(0, 1), still)[first_origin:].swapaxes(0, 1)
         origin = jnp.concatenate([state, seen[:, first_origin:]], axis=-1)
-        outputs = self._decode(origin, known[:, first_origin + 2 - _MEMORY :], still)
+        outputs = self._decode(origin, known[:, first_origin + 2 - _MEMORY :], still, chosen)
         if effects is None:
             return outputs
-        return outputs + shift(first_origin)[..., None] * _centers(self.shape)
+        moved = shift(first_origin) if chosen is None else shift(first_origin)[..., chosen]
+        return outputs + moved[..., None] * _centers(self.shape)
 
     def _encode(self, state: Array, still: bool) -> Array:
         """(time, batch, channel) -> states of the last layer (time, batch, hidden).
@@ -177,7 +180,7 @@ class Forecaster(nn.Module):
         shape = (known.shape[0], 1, known.shape[2])
         return known * jax.random.bernoulli(self.make_rng("dropout"), kept, shape) / kept
 
-    def _decode(self, origin: Array, known: Array, still: bool) -> Array:
+    def _decode(self, origin: Array, known: Array, still: bool, chosen: Array | None) -> Array:
         """Origins (batch, origins, n) and the known of the dates around them -> outputs."""
         width, steps = self.shape.decoder_hidden, self.shape.steps
         dense = partial(nn.Dense, dtype=self.shape.precision)
@@ -186,11 +189,15 @@ class Forecaster(nn.Module):
         dates = known.shape[1] - _MEMORY + 1
         recent = jnp.concatenate([known[:, i : i + dates] for i in range(_MEMORY)], axis=-1)
         target = dense(width, use_bias=False, name="target")(recent)
-        step = nn.Embed(steps, width, name="step")(jnp.arange(steps))
-        hidden = jax.nn.relu(cutoff + fork(target, origin.shape[1], steps) + step)
+        step = nn.Embed(steps, width, name="step")(jnp.arange(steps) if chosen is None else chosen)
+        hidden = jax.nn.relu(cutoff + forked(target, origin.shape[1], steps, chosen) + step)
         # One mask for all steps of an origin: as good a regulariser and far fewer random numbers.
-        drop = nn.Dropout(self.shape.dropout, broadcast_dims=(2,))
-        hidden = drop(hidden, deterministic=still)
+        if not still and self.shape.dropout:
+            kept = 1.0 - self.shape.dropout
+            mask = jax.random.bernoulli(
+                self.make_rng("dropout"), kept, (*origin.shape[:2], 1, width)
+            )
+            hidden = hidden * (mask / kept).astype(hidden.dtype)
         hidden = jax.nn.relu(dense(width, name="decoder")(hidden)).astype(jnp.float32)
         small = nn.initializers.normal(0.01)
         return nn.Dense(self.shape.outputs, name="head", kernel_init=small)(hidden)
@@ -202,6 +209,14 @@ def _centers(shape: NetworkShape) -> Array:
     numbers = jnp.arange(shape.outputs)
     last = (numbers == shape.outputs - 1) & shape.has_point
     return ((numbers == middle) | last).astype(jnp.float32)
+
+
+def forked(dates: Array, origins: int, steps: int, chosen: Array | None) -> Array:
+    """As `fork`, for all steps or only for the chosen ones (n,), counted from 0."""
+    if chosen is None:
+        return fork(dates, origins, steps)
+    windows = [lax.dynamic_slice_in_dim(dates, step, origins, axis=1) for step in chosen]
+    return jnp.stack(windows, axis=2)
 
 
 def fork(dates: Array, origins: int, steps: int) -> Array:

@@ -136,6 +136,12 @@ class LstmParams(Params):
     batches_per_epoch: int | None = Field(
         None, ge=1, description="training steps of an epoch; from the size of the data (25 to 400)"
     )
+    learned_steps: int | None = Field(
+        None,
+        ge=1,
+        description="steps ahead that one training step learns from each cutoff, spread over the "
+        "horizon by chance; null: all",
+    )
     learning_rate: float = Field(
         2e-3, gt=0.0, le=1.0, description="first step size of AdamW; falls to zero along a cosine"
     )

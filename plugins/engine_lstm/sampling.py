@@ -12,7 +12,7 @@ from jax import Array
 
 from engine_lstm.data import Arrays
 from engine_lstm.heads import Target
-from engine_lstm.network import fork
+from engine_lstm.network import forked
 
 TIME_MULTIPLE = 64
 SERIES_MULTIPLE = 64
@@ -138,8 +138,26 @@ def draw_apart(
     return series, jnp.minimum(ends, last_origin), taken
 
 
-def cut(data: DeviceData, series: Array, ends: Array, bounds: Bounds, size: StretchSize) -> Stretch:
-    """Stretches of dates up to `ends`, with the targets of their last `origins` dates."""
+def some_steps(key: Array, steps: int, count: int) -> Array | None:
+    """Steps (count,) counted from 0, one from each of as many equal parts; None for all of them."""
+    if count >= steps:
+        return None
+    places = (jnp.arange(count) + jax.random.uniform(key, (count,))) * (steps / count)
+    return jnp.minimum(places.astype(jnp.int32), steps - 1)
+
+
+def cut(
+    data: DeviceData,
+    series: Array,
+    ends: Array,
+    bounds: Bounds,
+    size: StretchSize,
+    chosen: Array | None = None,
+) -> Stretch:
+    """Stretches of dates up to `ends`, with the targets of their last `origins` dates.
+
+    chosen: the steps, counted from 0, of the targets; all without it.
+    """
     context, origins, steps = size
     past = ends[:, None] - context + 1 + jnp.arange(context)
     around = ends[:, None] - context + 1 + jnp.arange(context + steps)
@@ -153,10 +171,10 @@ def cut(data: DeviceData, series: Array, ends: Array, bounds: Bounds, size: Stre
         & (origin <= bounds.last_origin)
     )
     countable = data.seen[row, target] & (target <= bounds.last_target)
-    y = fork(data.y[row, target][..., None], origins, steps)[..., 0]
+    y = forked(data.y[row, target][..., None], origins, steps, chosen)[..., 0]
     ages = (bounds.last_target - target).astype(jnp.float32)
     heavy = countable * jnp.exp(bounds.fading * ages) * data.importance[row]
-    weight = fork(heavy[..., None], origins, steps)[..., 0] * usable[..., None]
+    weight = forked(heavy[..., None], origins, steps, chosen)[..., 0] * usable[..., None]
     level, safe = data.level[row, origin][..., None], jnp.where(scale > 0, scale, 1.0)[..., None]
     z = jnp.clip((y - level) / safe, -_LARGEST, _LARGEST)
     aim = Target(z, y, jnp.broadcast_to(level, y.shape), jnp.broadcast_to(safe, y.shape))

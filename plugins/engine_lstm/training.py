@@ -21,7 +21,16 @@ from engine_lstm.checkpoint import Keeper
 from engine_lstm.heads import described, free_outputs, head_loss, point_loss
 from engine_lstm.network import Forecaster, NetworkShape
 from engine_lstm.privacy import aggregated
-from engine_lstm.sampling import Bounds, DeviceData, Stretch, StretchSize, cut, draw, draw_apart
+from engine_lstm.sampling import (
+    Bounds,
+    DeviceData,
+    Stretch,
+    StretchSize,
+    cut,
+    draw,
+    draw_apart,
+    some_steps,
+)
 from engine_lstm.schedule import Pace, Schedule, optimizer
 
 Weights = Mapping[str, Any]
@@ -29,6 +38,7 @@ Keys = tuple[Array, Array]  # for what is drawn, and for what is dropped
 
 _VALIDATION_CHUNKS = 64
 _TINY = 1e-9
+_RUN_ONCE = {"xla_backend_optimization_level": 0}  # compiling would take longer than it saves
 _RANDOM = "rbg"  # Philox: on a CPU far cheaper than threefry, and one batch needs many bits
 
 
@@ -36,8 +46,9 @@ _RANDOM = "rbg"  # Philox: on a CPU far cheaper than threefry, and one batch nee
 class Plan:
     """Everything that a compiled training function depends on besides shapes; hashable.
 
-    loss: that of the point output, or None. members: networks of the ensemble. private: series are
-    drawn each by itself, and their gradients are clipped and made noisy; `batch` are then slots.
+    loss: that of the point output, or None. members: networks of the ensemble. learned_steps: steps
+    ahead that a minibatch is of, another sample each time. private: series are drawn each by itself,
+    their gradients are clipped and made noisy; `batch` are then slots.
     """
 
     network: NetworkShape
@@ -46,6 +57,7 @@ class Plan:
     log1p: bool
     batch: int
     members: int
+    learned_steps: int
     private: bool = False
 
 
@@ -141,7 +153,7 @@ def train(
     return Trained(best.weights, epochs, curve["train"], curve["validation"])
 
 
-@partial(jax.jit, static_argnames="plan")
+@partial(jax.jit, static_argnames="plan", compiler_options=_RUN_ONCE)
 def start(plan: Plan, data: DeviceData, keys: Array, pace: Pace) -> State:
     """First weights and moments of each member; keys: uint32 (members, n)."""
     nothing = jnp.zeros((1,), jnp.int32)
@@ -176,7 +188,8 @@ def run_epoch(
         state, total = carry
         key, pick, drop = jax.random.split(_key(state.key), 3)
         learn = _privately if plan.private else _openly
-        loss, gradient = learn(state.weights, plan, data, bounds, pace, (pick, drop))
+        chosen = some_steps(pick, plan.size.steps, plan.learned_steps)
+        loss, gradient = learn(state.weights, plan, data, bounds, pace, (pick, drop), chosen)
         change, moments = update(gradient, state.moments, state.weights)
         weights = optax.apply_updates(state.weights, change)
         # Early on the mean is over few steps, so that it does not remember the first weights.
@@ -237,48 +250,64 @@ def _each(function: Callable[[Any], Any], members: Any) -> Any:
 
 
 def _openly(
-    weights: Weights, plan: Plan, data: DeviceData, bounds: Bounds, pace: Pace, keys: Keys
+    weights: Weights,
+    plan: Plan,
+    data: DeviceData,
+    bounds: Bounds,
+    pace: Pace,
+    keys: Keys,
+    chosen: Array | None,
 ) -> tuple[Array, Weights]:
     """Loss and gradient of a minibatch of stretches."""
     del pace
     series, ends = draw(keys[0], data, bounds.last_origin, plan.batch, plan.size.origins)
-    stretch = cut(data, series, ends, bounds, plan.size)
-    return jax.value_and_grad(_mean_loss)(weights, plan, stretch, keys[1])
+    stretch = cut(data, series, ends, bounds, plan.size, chosen)
+    return jax.value_and_grad(_mean_loss)(weights, plan, stretch, keys[1], chosen)
 
 
 def _privately(
-    weights: Weights, plan: Plan, data: DeviceData, bounds: Bounds, pace: Pace, keys: Keys
+    weights: Weights,
+    plan: Plan,
+    data: DeviceData,
+    bounds: Bounds,
+    pace: Pace,
+    keys: Keys,
+    chosen: Array | None,
 ) -> tuple[Array, Weights]:
     """The same of a sample of series, each with its own loss and gradient; see `privacy`."""
     pick, blur = jax.random.split(keys[0])
     series, ends, taken = draw_apart(
         pick, data, bounds.last_origin, pace.drawn, plan.batch, plan.size.origins
     )
-    stretch = cut(data, series, ends, bounds, plan.size)
+    stretch = cut(data, series, ends, bounds, plan.size, chosen)
     stretch = stretch._replace(weight=stretch.weight * taken[:, None, None])
-    losses, gradients = each_series(weights, plan, stretch, keys[1])
+    losses, gradients = each_series(weights, plan, stretch, keys[1], chosen)
     gradient = aggregated(gradients, pace.series_clip, pace.noise, pace.expected, blur)
     return losses.sum() / jnp.maximum(taken.sum(), 1), gradient
 
 
 def each_series(
-    weights: Weights, plan: Plan, stretch: Stretch, key: Array
+    weights: Weights, plan: Plan, stretch: Stretch, key: Array, chosen: Array | None = None
 ) -> tuple[Array, Weights]:
     """Losses (batch,) of single stretches and their gradients, with a leading axis of stretches."""
     single = jax.tree.map(lambda leaf: leaf[:, None], stretch)
 
     def one(stretch: Stretch, key: Array) -> tuple[Array, Weights]:
-        return jax.value_and_grad(_mean_loss)(weights, plan, stretch, key)
+        return jax.value_and_grad(_mean_loss)(weights, plan, stretch, key, chosen)
 
     return jax.vmap(one)(single, jax.random.split(key, stretch.weight.shape[0]))
 
 
-def _mean_loss(weights: Weights, plan: Plan, stretch: Stretch, key: Array) -> Array:
-    total = (_losses(weights, plan, stretch, key) * stretch.weight).sum()
+def _mean_loss(
+    weights: Weights, plan: Plan, stretch: Stretch, key: Array, chosen: Array | None = None
+) -> Array:
+    total = (_losses(weights, plan, stretch, key, chosen) * stretch.weight).sum()
     return total / jnp.maximum(stretch.weight.sum(), _TINY)
 
 
-def _losses(weights: Weights, plan: Plan, stretch: Stretch, key: Array | None) -> Array:
+def _losses(
+    weights: Weights, plan: Plan, stretch: Stretch, key: Array | None, chosen: Array | None = None
+) -> Array:
     shape, target = plan.network, stretch.target
     outputs = Forecaster(shape).apply(
         weights,
@@ -288,6 +317,7 @@ def _losses(weights: Weights, plan: Plan, stretch: Stretch, key: Array | None) -
         stretch.codes,
         first_origin=plan.size.context - plan.size.origins,
         train=key is not None,
+        chosen=chosen,
         rngs=None if key is None else {"dropout": key},
     )
     free = outputs[..., : free_outputs(shape.head, shape.quantiles)]

@@ -19,8 +19,9 @@ from engine.errors import DataError
 from engine_lstm.course import Course
 from engine_lstm.data import encode, learn_encoding
 from engine_lstm.model import Lstm
+from engine_lstm.network import Forecaster
 from engine_lstm.params import LstmParams
-from engine_lstm.sampling import StretchSize, cut
+from engine_lstm.sampling import StretchSize, cut, some_steps
 from tests.plugins.test_lstm import SMALL, case, fit, same, training_of
 
 
@@ -168,6 +169,45 @@ def test_a_panel_larger_than_the_device_is_learned_from_in_samples() -> None:
     assert same(
         parts.predict(history, future), fit(history, device_series=64).predict(history, future)
     )
+
+
+def test_a_sample_of_the_steps_has_one_of_each_part_of_the_horizon() -> None:
+    drawn = np.stack([some_steps(jax.random.key(n), 28, 7) for n in range(300)])
+    assert (drawn // 4 == np.arange(7)).all()
+    assert set(np.unique(drawn)) == set(range(28))
+    assert some_steps(jax.random.key(1), 28, 28) is None
+
+
+def test_chosen_steps_are_cut_and_forecast_as_among_all() -> None:
+    history, _ = case(n_series=2)
+    encoding = learn_encoding(history, span=16, season=7, season_terms=3, static_keys=True)
+    size, chosen = StretchSize(16, 8, 7), jnp.asarray([0, 3, 6])
+    course = Course(encode(history, encoding), np.ones(2, np.float32), size, 0, 0.0, None, 1)
+    lessons, _ = course.lessons()
+    ends = jnp.full(2, lessons.learn.last_origin)
+    whole, some = (
+        cut(lessons.watched, jnp.arange(2), ends, lessons.learn, size, steps)
+        for steps in (None, chosen)
+    )
+    assert whole.weight[:, :, chosen].tolist() == some.weight.tolist()
+    assert whole.target.y[:, :, chosen].tolist() == some.target.y.tolist()
+    fitted = fit(history)
+    weights = jax.tree.map(lambda leaf: leaf[0], fitted.weights)
+    inputs = (whole.own, whole.known, whole.numbers, whole.codes)
+
+    def forecast(steps: Any) -> Any:
+        network = Forecaster(fitted.shape)
+        return network.apply(weights, *inputs, first_origin=8, train=False, chosen=steps)
+
+    np.testing.assert_allclose(forecast(None)[:, :, chosen], forecast(chosen), rtol=1e-5, atol=1e-6)
+
+
+def test_learning_some_steps_at_a_time_still_teaches_all() -> None:
+    history, future = case(n_series=8)
+    fitted = fit(history, learned_steps=2, epochs=8)
+    losses = fitted.curve["validation_loss"]
+    assert losses.min() < losses[0]
+    assert np.isfinite(fitted.predict(history, future).y_hat).all()
 
 
 def test_averaged_weights_forecast_otherwise_than_the_last_ones() -> None:
