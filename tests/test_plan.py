@@ -137,6 +137,15 @@ def test_two_workers_halve_the_backtest_but_not_below_its_longest_task(trial, lo
     assert many.stages["backtest"] == pytest.approx(60.0)
 
 
+def test_two_samples_of_a_global_model_make_a_slope(trial, loaded):
+    """Sums over groups cost by their number, whatever the rows: most of the cost is fixed."""
+    rows = [40 * (90 - 7 * ahead) for ahead in (3, 2, 1)]
+    few = [Point(100, 4.0, 0.5, 10**8), Point(200, 4.1, 0.5, 10**8)]
+    by = {"snaive": points(0.1, 0.0), "ridge": few}
+    plan = planned(trial, loaded, points=by, workers=1)
+    assert plan.models[1].seconds == pytest.approx(sum(3.9 + 0.001 * n for n in rows))
+
+
 def test_what_a_stage_costs_on_next_to_no_rows_does_not_grow(trial, loaded):
     plan = planned(
         trial, loaded, first={"evaluate": 2.0, "write": 3.0}, forecasts=trial.forecasts // 10,

@@ -90,7 +90,8 @@ def make_plan(
 def plan_from(trial: Trial, spec: RunSpec, *, beyond: bool) -> Plan:
     """The plan that follows from a trial; `beyond`: a forecast past the data is made as well."""
     panel = trial.panel
-    costs = {model: _Cost(points) for model, points in trial.points.items()}
+    split = {task.model for task in trial.tasks if task.series is not None}
+    costs = {model: _Cost(points, model in split) for model, points in trial.points.items()}
     models = tuple(_model_plan(model, costs[model], trial, spec) for model in spec.models)
     backtest = _spread(models, costs, trial)
     stages = {
@@ -129,12 +130,18 @@ def _stage(name: str, trial: Trial, ratio: float) -> float:
 
 
 class _Cost:
-    """Seconds and bytes of one task of a model, as lines over its rows of history."""
+    """Seconds and bytes of one task of a model, as lines over its rows of history.
 
-    def __init__(self, points: Sequence[Point]) -> None:
+    split: the model's fits are cut into many tasks of some series each.
+    """
+
+    def __init__(self, points: Sequence[Point], split: bool) -> None:
         self.known = bool(points)
         self.processors = points[-1].processors if points else 1.0
         warm = _ends(points[1:] or points)
+        if len(warm) == 1 and not split:
+            # Of few fits it matters little that each is taken to pay once more for imports.
+            warm = _ends(points)
         if warm and warm[0].rows < warm[-1].rows:
             self.fixed, self.per_row = _line([(p.rows, p.seconds) for p in warm])
         else:
