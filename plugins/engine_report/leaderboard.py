@@ -30,6 +30,7 @@ def section(run: Run) -> Section:
         blocks += [_folds(run, folds), _spread(run), _every_fold(run)]
     if run.rows["step"].n_unique() > 1:
         blocks.append(_steps(run))
+        blocks += _every_step(run)
     return Section("leaderboard", "Leaderboard", blocks)
 
 
@@ -201,6 +202,23 @@ def _steps(run: Run) -> Table:
     rows = [[m, *(value.get((m, s)) for s in names)] for m in run.models]
     columns = [Column("model", numeric=False), *(Column(str(s)) for s in names)]
     return Table("WAPE by steps ahead", columns, rows, "Over all folds.", mark=run.best)
+
+
+def _every_step(run: Run) -> list[Block]:
+    """All scores of each step, if the spec asks for them (`evaluate.by: [step]`)."""
+    scored = run.scores.filter(
+        pl.col("segment").str.starts_with("step="), pl.col("cutoff").is_null()
+    )
+    steps = scored.select(pl.col("segment").str.strip_prefix("step=").cast(pl.Int64).alias("step"))
+    found = scored.select("model", "metric", "value").hstack(steps)
+    value = {(m, s, k): v for m, k, v, s in found.iter_rows()}
+    rows = [
+        [m, step, *(value.get((m, step, k)) for k in run.metrics)]
+        for m in run.models
+        for step in found["step"].unique().sort()
+    ]
+    columns = [Column("model", numeric=False), Column("step"), *(Column(k) for k in run.metrics)]
+    return [Table("Every score of every step", columns, rows, folded=True)] if rows else []
 
 
 def _standard_error(values: list[float]) -> float | None:

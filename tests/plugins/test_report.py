@@ -103,6 +103,13 @@ def test_every_other_score_in_the_page_is_that_of_scores_parquet(folder: Path, p
         for row in rows
         for column, v in zip(head[1:], row[1:], strict=True)
     } == pytest.approx(wanted, rel=1e-12)
+    head, *rows = page.tables["Every score of every step"]
+    asked = scores.filter(pl.col("segment").str.starts_with("step="))
+    assert {
+        (row[0], f"step={float(row[1]):.0f}", metric): float(v)
+        for row in rows
+        for metric, v in zip(head[2:], row[2:], strict=True)
+    } == {(m, s, k): v for m, s, k, v in asked.select("model", "segment", "metric", "value").rows()}
     _, *tests = page.tables["Are the others different from ridge?"]
     difference = value["snaive", "wape"] - value["ridge", "wape"]
     assert float(tests[0][1]) == pytest.approx(difference, rel=1e-9)
