@@ -97,9 +97,11 @@ def _open_gates(forget: tuple[int, ...], hidden: int) -> Any:
 
 
 def _orthogonal_gates(key: Array, shape: tuple[int, int], dtype: Any) -> Array:
-    # All gates at once: one decomposition to compile.
-    squares = jax.random.orthogonal(key, shape[0], (shape[1] // shape[0],), dtype)
-    return jnp.concatenate(squares, axis=1)
+    # One by one: jaxlib decomposes a batch of matrices on the threads that wait for it, and two such
+    # batches at once wait for ever.
+    square = nn.initializers.orthogonal()
+    keys = jax.random.split(key, shape[1] // shape[0])
+    return jnp.concatenate([square(k, (shape[0], shape[0]), dtype) for k in keys], axis=1)
 
 
 class Forecaster(nn.Module):

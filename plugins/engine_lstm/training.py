@@ -174,7 +174,8 @@ def start(plan: Plan, data: DeviceData, keys: Array, pace: Pace) -> State:
         moments = optimizer(pace).init(weights)
         return State(weights, weights, moments, jax.random.key_data(carried), jnp.zeros(()))
 
-    return jax.vmap(member)(keys)
+    # Not vmap, which would make batches of the decompositions in `_orthogonal_gates`.
+    return lax.map(member, keys)
 
 
 @partial(jax.jit, static_argnames="plan", donate_argnames="state")

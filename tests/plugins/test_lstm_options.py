@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,16 @@ import jax.numpy as jnp
 
 from engine.contracts import Training
 from engine.errors import DataError
+from engine_lstm import training
 from engine_lstm.course import Course
 from engine_lstm.data import encode, learn_encoding
 from engine_lstm.model import Lstm
 from engine_lstm.network import Forecaster
 from engine_lstm.params import LstmParams
 from engine_lstm.sampling import StretchSize, cut, some_steps
+from engine_lstm.schedule import Schedule
 from tests.plugins.test_lstm import SMALL, case, fit, same, training_of
+from tests.plugins.test_lstm_privacy import stretches
 
 
 def test_members_of_an_ensemble_differ_and_their_forecasts_are_averaged() -> None:
@@ -45,6 +49,16 @@ def test_members_of_an_ensemble_differ_and_their_forecasts_are_averaged() -> Non
     np.testing.assert_allclose(
         prediction.y_hat, np.mean([m.y_hat for m in members], axis=0), rtol=1e-6
     )
+
+
+def test_first_weights_are_decomposed_one_by_one() -> None:
+    # Two batches of decompositions at once wait for each other's threads for ever (jaxlib 0.10.2).
+    plan, data, _, _ = stretches(2)
+    keys = jax.random.key_data(jax.random.split(jax.random.key(1, impl="rbg"), 2))
+    pace = Schedule(1, 1, 0.01, 0.0, 1.0, 0.0).pace()
+    text = training.start.lower(replace(plan, members=2), data, keys, pace).as_text()
+    calls = [line for line in text.splitlines() if "geqrf" in line and "custom_call" in line]
+    assert calls and all("tensor<8x8xf32>" in line for line in calls)
 
 
 class KilledError(Exception):
