@@ -20,7 +20,7 @@ from engine_lstm.heads import free_outputs
 from engine_lstm.network import NetworkShape
 from engine_lstm.training import Inputs, Weights, forecast
 
-STEPS = 16
+STEPS = 32
 MOST_SERIES = 256
 
 Floats = npt.NDArray[np.floating[Any]]

@@ -22,7 +22,8 @@ class RidgeParams(Params):
         default="auto",
         description="Strength of the pull towards zero, in units of the sum of squared errors over "
         "rows (scikit-learn's alpha, on standardized features); 0 is least squares; auto chooses "
-        "it by generalized cross-validation.",
+        "it by generalized cross-validation. A stated one holds for the common coefficients of scope "
+        "partial as well.",
     )
     scope: Literal["global", "local", "partial"] = Field(
         default="global",

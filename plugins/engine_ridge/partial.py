@@ -70,6 +70,18 @@ class Variances:
     doubt: Floats
 
 
+@dataclass(frozen=True)
+class CommonPrior:
+    """What is believed of the common coefficients before any row is seen, as deviations from the
+    global fit.
+
+    center: (q,), where they are expected. rows: (q,), how many rows that counts for.
+    """
+
+    center: Floats
+    rows: Floats
+
+
 def solve_partial(
     statistics: Statistics,
     penalty: float | Literal["auto"],
@@ -89,7 +101,7 @@ def solve_partial(
     columns = np.concatenate([[ONE], FEATURES + varying]).astype(np.int64)
     residual = residual_of(statistics, standardization, base.standardized[0], columns)
     place = np.concatenate([[0], 1 + varying]).astype(np.int64)
-    variances = estimate(residual)
+    variances = estimate(residual, _prior_of(base.standardized[0][varying], penalty))
     residual = _with_an_unseen_series(residual.around(variances.mean))
     groups = np.concatenate([[-1], statistics.groups])
     deviations, errors = (np.zeros((groups.size, columns.size)) for _ in range(2))
@@ -126,6 +138,20 @@ def solve_partial(
     )
 
 
+def _prior_of(fitted: Floats, penalty: float | Literal["auto"]) -> CommonPrior:
+    """The global coefficients count as one row; a stated penalty pulls to 0 with as many rows as it says.
+
+    One row (unit information prior: Kass & Wasserman 1995, JASA 90), so that directions in which no
+    series varies keep the global coefficients. The level is never pulled to 0.
+    """
+    stated = 0.0 if penalty == "auto" else penalty
+    shrunk = -fitted * stated / (1.0 + stated)
+    return CommonPrior(
+        center=np.concatenate([[0.0], shrunk]),
+        rows=np.concatenate([[1.0], np.full(fitted.size, 1.0 + stated)]),
+    )
+
+
 def residual_of(
     statistics: Statistics, standardization: Standardization, base: Floats, columns: Integers
 ) -> Residual:
@@ -146,7 +172,7 @@ def residual_of(
     return Residual(grams, crosses, np.maximum(squares, 0.0), rows)
 
 
-def estimate(residual: Residual) -> Variances:
+def estimate(residual: Residual, prior: CommonPrior) -> Variances:
     """Mean of the coefficients by generalized least squares, spread and noise by maximum likelihood."""
     count = residual.rows.size
     whole = residual
@@ -157,10 +183,12 @@ def estimate(residual: Residual) -> Variances:
     spread, noise = np.full(size, max(total, 1e-300) / (2 * size)), max(total, 1e-300) / 2
     if residual.rows.size < 2:
         # One series cannot show how series differ.
-        return Variances(np.zeros(size), noise, *generalized_mean(residual, 0 * spread, noise))
+        return Variances(
+            np.zeros(size), noise, *generalized_mean(residual, 0 * spread, noise, prior)
+        )
     floor = 1e-10 * total
     for _ in range(ROUNDS):
-        mean, _ = generalized_mean(residual, spread, noise)
+        mean, _ = generalized_mean(residual, spread, noise, prior)
         around = residual.around(mean)
         means, covariance = _given(around, spread, noise)
         own = np.diagonal(covariance, axis1=1, axis2=2)
@@ -171,25 +199,26 @@ def estimate(residual: Residual) -> Variances:
         spread = np.where(new > floor, new, 0.0)
         if not moved.any():
             break
-    return Variances(spread, noise, *generalized_mean(whole, spread, noise))
+    return Variances(spread, noise, *generalized_mean(whole, spread, noise, prior))
 
 
-def generalized_mean(residual: Residual, spread: Floats, noise: float) -> tuple[Floats, Floats]:
+def generalized_mean(
+    residual: Residual, spread: Floats, noise: float, prior: CommonPrior
+) -> tuple[Floats, Floats]:
     """Mean (q,) of coefficients that vary with variances `spread`, and its covariance (q, q).
 
     (sum_i X_i' V_i^-1 X_i)^-1 sum_i X_i' V_i^-1 e_i with V_i = s I + X_i diag(t) X_i' (Swamy 1970,
     Econometrica 38), from the sums: X' V^-1 X = (s I + X'X diag(t))^-1 X'X. Where series differ in
     level as well as in a feature, a pooled fit takes the one for the effect of the other; this does
-    not. The global coefficients count as much as one row (unit information prior: Kass & Wasserman
-    1995, JASA 90), so that directions in which no series varies keep them.
+    not. The prior adds rows of its own.
     """
     size = spread.size
     inner = residual.gram * spread + noise * np.eye(size)
     information = np.linalg.solve(inner, residual.gram).sum(axis=0)
     score = np.linalg.solve(inner, residual.cross[:, :, None])[:, :, 0].sum(axis=0)
-    information = (information + information.T) / 2 + np.eye(size) / noise
-    covariance = np.linalg.inv(information)
-    return covariance @ score, covariance
+    own = prior.rows / noise
+    covariance = np.linalg.inv((information + information.T) / 2 + np.diag(own))
+    return covariance @ (score + own * prior.center), covariance
 
 
 def posteriors(residual: Residual, variances: Variances) -> tuple[Floats, Floats, Floats]:

@@ -52,7 +52,7 @@ def test_they_add_up_to_what_the_covariates_change(fitted: FittedLstm):
     assert np.abs(whole).max() > 0.5
     largest = float(np.abs(whole).max())
     assert exact.sum(axis=(1, 2)) == pytest.approx(whole, abs=0.006 * largest)
-    assert parts.sum(axis=(1, 2)) == pytest.approx(whole, abs=0.05 * largest)
+    assert parts.sum(axis=(1, 2)) == pytest.approx(whole, abs=0.08 * largest)
 
 
 def test_what_sales_follow_has_the_larger_share(fitted: FittedLstm):

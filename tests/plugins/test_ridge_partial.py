@@ -72,6 +72,23 @@ def test_effects_that_do_not_differ_get_the_global_coefficient():
     assert fitted.coefficients[:, 0].std() > 0.3
 
 
+def test_a_stated_penalty_pulls_the_common_coefficients_to_zero():
+    block, _ = panel_of(2)
+    free, some, much = (
+        fitted_on(block, scope="partial", penalty=penalty).coefficients[0]
+        for penalty in (0, 100, 1e9)
+    )
+    assert free == pytest.approx([2.0, -1.0], abs=0.2)
+    assert 0.5 < some[1] / free[1] < 0.99
+    assert much[1] == pytest.approx(0.0, abs=1e-3)
+
+
+def test_no_penalty_and_a_tiny_one_are_the_same():
+    block, _ = panel_of(4)
+    none, tiny = (fitted_on(block, scope="partial", penalty=p).coefficients for p in (0, 1e-9))
+    assert tiny == pytest.approx(none, abs=1e-9)
+
+
 def test_only_the_features_that_vary_differ_between_series():
     block, _ = panel_of(3)
     fitted = fitted_on(block, scope="partial", vary=["f0"])
