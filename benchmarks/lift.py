@@ -3,8 +3,10 @@
     python benchmarks/lift.py [specs/promo.yaml] [--model lstm --model ridge] [--set KEY=VALUE]
 
 At each fold of the spec every series is forecast twice from one fit: with the days ahead as they come,
-and without their promotions (no flag, the usual price). The difference is set beside the uplift that
-the source `simulate` keeps in its truth, over the rows with a promotion; a ratio of 1 is all of it.
+and without their promotions (no flag, the usual price). Both are set beside what the source `simulate`
+keeps in its truth, over the rows with a promotion: `uplift`, the difference in units, and `lift`, the
+difference as a share of sales without promotions, which does not depend on whether forecasts are means or
+medians. The ratios are found over true; 1 is all of it.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ ROW = ["unique_id", "ds"]
 
 
 def lifts(path: Path, models: Sequence[str], overrides: Sequence[str] = ()) -> pl.DataFrame:
-    """`model, cutoff, rows, true, found, ratio`: uplift in units over the rows with a promotion."""
+    """`model, cutoff, rows` and units over the rows with a promotion: true and found, without and with it."""
     registry = Registry.discover()
     spec = load_spec(path, registry, overrides).spec
     source = open_source(spec, registry, Path.cwd())
@@ -40,7 +42,7 @@ def lifts(path: Path, models: Sequence[str], overrides: Sequence[str] = ()) -> p
     keys = spec.data.columns.keys
     rows = tables["truth_rows"].join(tables["truth"].select(*keys, "base_price"), on=keys)
     rows = rows.with_columns(unique_id=pl.concat_str(keys, separator="/"))
-    truth = rows.select(*ROW, "uplift", "base_price")
+    truth = rows.select(*ROW, "uplift", "baseline", "base_price")
     folds = [fold for fold in make_folds(panel, spec) if fold.kind == "backtest"]
     out = [_fold(registry, spec, panel, truth, model, fold) for model in models for fold in folds]
     return pl.DataFrame(out)
@@ -66,15 +68,31 @@ def _fold(
         .join(truth, on=ROW)
         .join(text.filter(pl.col("promo") > 0).select(ROW), on=ROW)
     )
-    true, found = both["uplift"].sum(), (both["y_hat"] - both["y_hat_quiet"]).sum()
     return {
         "model": model,
         "cutoff": fold.cutoff,
         "rows": both.height,
-        "true": true,
-        "found": found,
-        "ratio": found / true,
+        "true_quiet": both["baseline"].sum(),
+        "true": (both["baseline"] + both["uplift"]).sum(),
+        "found_quiet": both["y_hat_quiet"].sum(),
+        "found": both["y_hat"].sum(),
     }
+
+
+def ratios(table: pl.DataFrame) -> pl.DataFrame:
+    """`model, cutoff, rows, true_lift, found_lift, lift_ratio, uplift_ratio` of what `lifts` returns."""
+    true, found = (pl.col(name) - pl.col(f"{name}_quiet") for name in ("true", "found"))
+    return table.with_columns(
+        true_lift=true / pl.col("true_quiet"),
+        found_lift=found / pl.col("found_quiet"),
+        uplift_ratio=found / true,
+    ).select(
+        pl.col("^model|cutoff|rows$"),
+        "true_lift",
+        "found_lift",
+        (pl.col("found_lift") / pl.col("true_lift")).alias("lift_ratio"),
+        "uplift_ratio",
+    )
 
 
 def _forecasts(
@@ -99,10 +117,11 @@ def main() -> None:
     parser.add_argument("--set", action="append", dest="overrides", default=[])
     asked = parser.parse_args()
     table = lifts(asked.spec, asked.models or ["lstm", "ridge"], asked.overrides)
-    whole = table.group_by("model", maintain_order=True).agg(pl.col("rows", "true", "found").sum())
+    units = pl.selectors.exclude("model", "cutoff")
+    whole = table.group_by("model", maintain_order=True).agg(units.sum())
     with pl.Config(tbl_hide_dataframe_shape=True, float_precision=3):
-        print(table)
-        print(whole.with_columns(ratio=pl.col("found") / pl.col("true")))
+        print(ratios(table))
+        print(ratios(whole))
 
 
 if __name__ == "__main__":
