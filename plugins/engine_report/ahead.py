@@ -169,11 +169,11 @@ def _use(spread: Spread) -> str:
         "How to use it: order 'forecast' less your stock where left-over goods cost as much as "
         "missing ones; order 'enough' less your stock where missing goods cost more. "
         f"'enough' would have lasted for the whole time in {percent(spread.level)} of {spread.sums:,} "
-        f"such sums in the back-test (by volume class: {seen}; a class of fewer than {LEAST_SUMS} uses "
-        "all). Its margin is the class' own and is taken of the mean of forecast and usual sales, so "
-        "that it is wider, against the forecast, for small series and for those forecast below their "
-        "usual sales. 'enough' of all series is what to order if each is to last by itself; all "
-        "together need less."
+        f"such sums in the back-test, those with a value in {percent(WHOLE)} of their periods (by volume "
+        f"class: {seen}; a class of fewer than {LEAST_SUMS} uses all). Its margin is the class' own and "
+        "is taken of the mean of forecast and usual sales, so that it is wider, against the forecast, "
+        "for small series and for those forecast below their usual sales. 'enough' of all series is "
+        "what to order if each is to last by itself; all together need less."
     )
 
 

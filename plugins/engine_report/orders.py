@@ -15,7 +15,6 @@ from engine_report.reading import Run
 MOST_SHOWN = 12
 MOST_BYTES = 600_000
 """Of the packed list; the page has to stay small."""
-DIGITS = 6
 NOTHING = "practically 0, do not order from it"
 NAMES = ("unique_id", "ahead", "enough", "before", "wape", "bias", "first", "caution")
 _ENOUGH = NAMES.index("enough")
@@ -39,7 +38,7 @@ class Orders:
     def text(self) -> str:
         """JSON of the rows that are kept."""
         rounded = [
-            [float(f"{v:.{DIGITS}g}") if isinstance(v, float) else v for v in row]
+            [_short(v) if isinstance(v, float) else v for v in row]
             for row in self._picked(self.rows[: self.kept])
         ]
         return embedded(rounded)
@@ -48,6 +47,11 @@ class Orders:
         if self.enough:
             return rows
         return [[*row[:_ENOUGH], *row[_ENOUGH + 1 :]] for row in rows]
+
+
+def _short(value: float) -> float:
+    """As many digits as the page may write: whole units stay exact, however large."""
+    return round(value, 3) if abs(value) >= 1000 else float(f"{value:.6g}")
 
 
 def listed(run: Run, each: pl.DataFrame, nothing: Collection[str], *, enough: bool) -> Orders:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
 from engine_report import uplift, words
-from engine_report.document import Block, Column, Prose, Section, Table
+from engine_report.document import Block, Column, Prose, Section, Table, embedded
 from engine_report.numbers import percent
 from engine_report.reading import Run
 from engine_report.uplift import Ratio, Uplift
 
-MOST_PRODUCTS = 30
+MOST_PRODUCTS = 500
+"""Products that the page knows, those with the most promoted periods."""
+MOST_SHOWN = 12
 NOTE = "low, high: 95 % interval of the uplift, over stretches of marked periods."
 
 
@@ -30,7 +34,7 @@ def blocks(run: Run) -> list[Block]:
     keys = [k for k in uplift.keys(run) if rows[k].n_unique() > 1]
     if keys:
         alone = rows.filter(pl.col("marks") == by_mark[0].name)
-        found = uplift.by_column(alone, keys[-1])[:MOST_PRODUCTS]
+        found = uplift.by_column(alone, keys[-1], MOST_PRODUCTS)
         found.sort(key=lambda u: u.units.share)
         if found:
             made += _tables(f"of {by_mark[0].name} by {keys[-1]}", keys[-1], found)
@@ -64,10 +68,11 @@ def _counted(run: Run, rows: pl.DataFrame) -> str:
     on = pl.any_horizontal(pl.col(c).fill_null(0) != 0 for c in run.flags)
     known = run.history.filter(pl.col("y").is_not_null())
     marked, whole = int(known.select(on.sum()).item()), known.height
+    stock = "with stock, and " if run.column(run.params.stockout) is not None else ""
     text = (
         f"{words.listed(list(run.flags))} {'marks' if len(run.flags) == 1 else 'mark'} {marked:,} of "
         f"{whole:,} periods with a value ({percent(marked / whole)}); {rows.height:,} of them are used: "
-        "those with stock, and with unmarked periods nearby."
+        f"those {stock}with unmarked periods nearby."
     )
     if run.shares:
         names = words.listed(list(run.shares))
@@ -105,9 +110,12 @@ def _tables(what: str, name: str, found: list[Uplift]) -> list[Block]:
     ]
     counts = [Column("periods"), Column("stretches", meaning="of marked periods")]
     rows = [[u.name, *_cells(u.units), u.periods, u.episodes] for u in found]
-    order = " The smallest uplift first." if len(found) > 1 and what != "by mark" else ""
+    order = "" if name == "marked" or len(found) < 2 else " The smallest uplift first"
+    order += (
+        f", {MOST_SHOWN} of {len(found):,}." if len(found) > MOST_SHOWN else "." if order else ""
+    )
     title = f"Promotion uplift {what}"
-    made: list[Block] = [Table(title, [*ends, *units, *counts], rows, NOTE + order)]
+    made: list[Block] = [_table(title, [*ends, *units, *counts], rows, NOTE + order)]
     priced = [[u.name, *_cells(u.revenue)] for u in found if u.revenue is not None]
     if priced:
         money = [
@@ -116,8 +124,14 @@ def _tables(what: str, name: str, found: list[Uplift]) -> list[Block]:
             Column("usual revenue", form="units"),
         ]
         note = f"Usual revenue is usual units times the usual price. {NOTE}{order}"
-        made.append(Table(f"Revenue uplift {what}", [*ends, *money], priced, note))
+        made.append(_table(f"Revenue uplift {what}", [*ends, *money], priced, note))
     return made
+
+
+def _table(title: str, columns: list[Column], rows: list[list[Any]], note: str) -> Table:
+    """The first rows, with the others for the page to search where there are more."""
+    every = embedded(rows) if len(rows) > MOST_SHOWN else ""
+    return Table(title, columns, rows[:MOST_SHOWN], note, every=every)
 
 
 def _cells(ratio: Ratio) -> list[float]:

@@ -51,13 +51,13 @@ def largest(run: Run) -> Uplift | None:
     return next(iter(by_column(marked_rows(run), "marks")), None)
 
 
-def by_column(rows: pl.DataFrame | None, column: str) -> list[Uplift]:
-    """Uplift by the values of a column of marked rows, those with the most periods first."""
+def by_column(rows: pl.DataFrame | None, column: str, most: int | None = None) -> list[Uplift]:
+    """Uplift by the values of a column of marked rows, at most of `most`, the most periods first."""
     if rows is None or rows.is_empty():
         return []
     parts = rows.sort(column).partition_by(column, maintain_order=True)
     parts.sort(key=lambda part: -part.height)
-    return [u for u in (estimate(str(part[column][0]), part) for part in parts) if u]
+    return [u for u in (estimate(str(part[column][0]), part) for part in parts[:most]) if u]
 
 
 def keys(run: Run) -> list[str]:
