@@ -334,4 +334,6 @@ def _picture(run: Run, mine: pl.DataFrame) -> Chart | None:
             f" The band ahead is the forecast times {low:.2f} to {high:.2f}: what was sold, over what "
             f"was forecast, in the {sold.len()} folds."
         )
+    else:
+        note += f" No band: fewer than {LEAST_FOLDS} folds do not tell how far sums are off."
     return Chart(what, svg, said, note, wide=True)

@@ -125,4 +125,4 @@ def _covariates(run: Run, history: pl.DataFrame) -> list[Block]:
     columns = [Column("covariate", numeric=False), Column("% present"), Column("values"),
                Column("lowest"), Column("mean"), Column("highest")]  # fmt: skip
     note = f"After filling, on the rows with an observed y, {_kept(run)}."
-    return [Table("Covariates", columns, rows, note)]
+    return [Table("Covariates", columns, rows, note, folded=True)]

@@ -8,17 +8,17 @@ from typing import Any, Literal
 
 import polars as pl
 
-from engine_report import charts, choice, words
+from engine_report import charts, choice
 from engine_report.choice import SURE
 from engine_report.compare import paired, wape
-from engine_report.document import Block, Chart, Charts, Column, Fold, Prose, Section, Table
+from engine_report.document import Block, Chart, Charts, Column, Fold, Section, Table
 from engine_report.reading import ALL, Run, step_band
 from engine_report.trust import failed_by_model
 
 
 def section(run: Run) -> Section:
     """The leaderboard."""
-    blocks: list[Block] = [_scores(run), *_words(run)]
+    blocks: list[Block] = [_scores(run)]
     folds = fold_values(run)
     pictures = []
     if folds["cutoff"].n_unique() > 1:
@@ -27,9 +27,11 @@ def section(run: Run) -> Section:
         pictures.append(_per_step(run))
     if pictures:
         blocks.append(Charts(pictures))
-    if len(run.models) > 1:
-        blocks += _tests(run)
     more: list[Block] = []
+    if len(run.models) > 1:
+        first, *others = _tests(run)
+        blocks.append(first)
+        more += others
     if folds["cutoff"].n_unique() > 1:
         blocks.append(_folds(run, folds))
         more += [_spread(run), _every_fold(run)]
@@ -72,18 +74,6 @@ def _named(model: str, failed: Mapping[str, object]) -> str:
     return f"{model} {FAILED}" if model in failed else model
 
 
-def _words(run: Run) -> list[Block]:
-    """What each score is and which value is good, for a reader who does not know it."""
-    nominal = run.interval[2] if run.interval else None
-    rows = [
-        [metric, words.MEANINGS[metric], words.good(metric, nominal)]
-        for metric in run.metrics
-        if metric in words.MEANINGS
-    ]
-    columns = [Column(name, numeric=False) for name in ("score", "meaning", "a good value")]
-    return [Table("What the scores mean", columns, rows, folded=True)] if rows else []
-
-
 def fold_values(run: Run) -> pl.DataFrame:
     """Scores per fold by the deciding metric: `model, cutoff, value`, from the run's own table."""
     return run.scores.filter(
@@ -117,12 +107,7 @@ def _per_step(run: Run) -> Chart:
 
 def _tests(run: Run) -> list[Block]:
     """Each model against the leader on the rows that both forecast, by the deciding score and WAPE."""
-    by = list(dict.fromkeys([choice.tested(run), "wape"]))
-    made: list[Block] = []
-    if run.metric not in by:
-        text = f"The choice was made by {run.metric}, which is no mean over rows and is not tested here"
-        made.append(Prose(f"{text}: the test is of WAPE.", "note"))
-    return [*made, *(_tests_by(run, score) for score in by)]
+    return [_tests_by(run, score) for score in dict.fromkeys([choice.tested(run), "wape"])]
 
 
 def _tests_by(run: Run, score: str) -> Table:
@@ -149,6 +134,8 @@ def _tests_by(run: Run, score: str) -> Table:
         "Paired on the same rows; low, high: 95 % interval of the difference, clustered by series, and "
         "by fold where there are five or more. Few folds cannot show how the order changes over time."
     )
+    if run.metric != choice.tested(run):
+        note += f" The choice was made by {run.metric}, which is no mean over rows and cannot be tested so."
     return Table(f"Are the others different from {leader} by {score}?", columns, rows, note)
 
 

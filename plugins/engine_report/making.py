@@ -115,8 +115,7 @@ def _timings(run: Run) -> list[Block]:
     said = "Seconds of work by model and stage, over all workers"
     chart = Chart("Time by task", svg, said, WORKERS)
     return [
-        Charts([chart]),
-        Table("Time by task, in numbers", columns, rows, WORKERS, folded=True),
+        Fold("Time by task", [Charts([chart]), Table("In numbers", columns, rows, WORKERS)]),
     ]
 
 

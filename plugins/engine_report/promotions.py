@@ -124,14 +124,17 @@ def _tables(what: str, name: str, found: list[Uplift]) -> list[Block]:
             Column("usual revenue", form="units"),
         ]
         note = f"Usual revenue is usual units times the usual price. {NOTE}{order}"
-        made.append(_table(f"Revenue uplift {what}", [*ends, *money], priced, note))
+        title = f"Revenue uplift {what}"
+        made.append(_table(title, [*ends, *money], priced, note, folded=name != "marked"))
     return made
 
 
-def _table(title: str, columns: list[Column], rows: list[list[Any]], note: str) -> Table:
+def _table(
+    title: str, columns: list[Column], rows: list[list[Any]], note: str, *, folded: bool = False
+) -> Table:
     """The first rows, with the others for the page to search where there are more."""
     every = embedded(rows) if len(rows) > MOST_SHOWN else ""
-    return Table(title, columns, rows[:MOST_SHOWN], note, every=every)
+    return Table(title, columns, rows[:MOST_SHOWN], note, folded=folded, every=every)
 
 
 def _cells(ratio: Ratio) -> list[float]:

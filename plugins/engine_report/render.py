@@ -82,7 +82,7 @@ def exact(value: object) -> str:
 
 def cell(value: object) -> str:
     """A Markdown cell: a number as a score, a text that breaks neither table nor page."""
-    text = score(value)
+    text = value if isinstance(value, str) else score(value)
     for bad, good in (
         ("\\", "\\\\"),
         ("|", "\\|"),

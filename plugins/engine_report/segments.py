@@ -60,7 +60,7 @@ class Segments:
         """All levels, or the first of them with the others for the page to search."""
         title, some = f"By {self.name}", self.rows[:MOST_DRAWN]
         if len(self.rows) <= MOST_DRAWN:
-            return Table(title, self.columns, self.rows, self.meaning)
+            return Table(title, self.columns, self.rows, self.meaning, folded=self.is_quarters)
         known = self.rows[:MOST_KNOWN]
         note = f"The {MOST_DRAWN} worst of {len(self.rows):,}"
         if len(known) < len(self.rows):
@@ -74,19 +74,24 @@ def section(run: Run) -> Section:
     blocks: list[Block] = []
     found = [s for s in (segments(run, *cut) for cut in segmentations(run)) if s is not None]
     plain = [s for s in found if not s.is_quarters]
+    drawn: list[Segments] = []
     if run.best is not None and run.best != run.baseline and found:
-        few = [s for s in plain if len(s.rows) <= MOST_DRAWN]
-        blocks.append(Charts([_picture(run, s) for s in few[:MOST_PICTURES]]))
+        drawn = [s for s in plain if len(s.rows) <= MOST_DRAWN][:MOST_PICTURES]
+        blocks.append(Charts([_picture(run, s) for s in drawn]))
         blocks += _losses(run, found)
-    blocks += [s.table() for s in plain]
+        if drawn:
+            blocks.append(_fold("In numbers", drawn))
+    blocks += [s.table() for s in plain if s not in drawn]
     quarters = [s for s in found if s.is_quarters]
     if quarters:
-        names = ", ".join(s.name for s in quarters)
-        inside = [s.table() for s in quarters]
-        blocks.append(Fold(f"By quarters of the columns of numbers: {names}", inside))
+        blocks.append(_fold("By quarters of the columns of numbers", quarters))
     blocks += periods.blocks(run)
     blocks += _extremes(run)
     return Section("segments", "Where it is good and bad", blocks)
+
+
+def _fold(title: str, found: list[Segments]) -> Fold:
+    return Fold(f"{title}: {', '.join(s.name for s in found)}", [s.table() for s in found])
 
 
 def segmentations(run: Run) -> Iterator[tuple[str, str, pl.DataFrame]]:
@@ -182,9 +187,7 @@ def _losses(run: Run, found: list[Segments]) -> list[Block]:
         if row[3] is not None and row[3] < 0
     ]
     if not worse:
-        text = (
-            f"{run.leader} has a lower WAPE than {run.baseline} in every group of the tables below"
-        )
+        text = f"{run.leader} has a lower WAPE than {run.baseline} in every group of this section"
         return [
             Prose(f"{text}{_single(run)}.", "good" if nothing_forecast(run) is None else "plain")
         ]
@@ -231,5 +234,5 @@ def _extremes(run: Run) -> list[Block]:
     note = f"These {count} make up {100 * share:.0f} % of all absolute error of {run.leader}."
     return [
         Table("Series with the most error", columns, worst.select(picked).rows(), note),
-        Table("Series with the lowest WAPE", columns, best.select(picked).rows()),
+        Table("Series with the lowest WAPE", columns, best.select(picked).rows(), folded=True),
     ]

@@ -21,6 +21,8 @@ def section(run: Run) -> Section:
     blocks: list[Block] = [Prose(sentence(run), "good" if run.best else "bad")]
     blocks += [Prose(text, tone) for text, tone in _trust(run)]
     blocks.append(Figures(_figures(run)))
+    meanings = words.meanings(run)
+    blocks += [meanings] if meanings is not None else []
     return Section("verdict", "Verdict", blocks)
 
 

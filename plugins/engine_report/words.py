@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from engine_report.document import Column, Table
 from engine_report.reading import Run
 
 PERIODS = {"min": "minute", "h": "hour", "d": "day", "w": "week", "mo": "month", "q": "quarter",
@@ -82,3 +83,11 @@ def listed(names: list[str]) -> str:
 def target(run: Run) -> str:
     """The column that is forecast."""
     return str((run.spec.get("data", {}).get("columns") or {}).get("y") or "y")
+
+
+def meanings(run: Run) -> Table | None:
+    """What each score of the run is and which value is good, for a reader who does not know it."""
+    nominal = run.interval[2] if run.interval else None
+    rows = [[m, MEANINGS[m], good(m, nominal)] for m in run.metrics if m in MEANINGS]
+    columns = [Column(name, numeric=False) for name in ("score", "meaning", "a good value")]
+    return Table("What the scores mean", columns, rows, folded=True) if rows else None

@@ -40,14 +40,14 @@ for (const gallery of document.querySelectorAll(".gallery")) {
     const all = button.getAttribute("aria-pressed") === "true";
     const fitting = wanted ? byFit(names, wanted) : figures.map((_, place) => place);
     const shown = fitting.slice(0, wanted ? MOST_FOUND : all ? figures.length : few).map((place) => names[place]);
-    room.querySelectorAll("figure.found").forEach((figure) => figure.remove());
-    figures.forEach((figure) => { figure.hidden = true; });
-    for (const name of shown) {
+    const seen = shown.map((name) => {
       const figure = drawn.get(name) ?? withOrders(drawSeries(found, entries.get(name)));
-      figure.classList.toggle("found", !drawn.has(name));
       figure.hidden = false;
-      room.append(figure);
-    }
+      return figure;
+    });
+    const rest = figures.filter((figure) => !seen.includes(figure));
+    rest.forEach((figure) => { figure.hidden = true; });
+    room.replaceChildren(...seen, ...rest);
     gallery.querySelector(".count").textContent = !wanted
       ? `${shown.length} of ${figures.length} drawn here`
       : !fitting.length
