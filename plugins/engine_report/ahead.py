@@ -325,7 +325,8 @@ def _picture(run: Run, mine: pl.DataFrame) -> Chart | None:
     )
     shown = cut(actual.sort("ds"), back, ahead)
     none = pl.DataFrame({"start": [], "end": []})
-    svg = charts.fans(*shown, none, ("low", "high") if range_ else None, wide=True)
+    band = ("low", "high") if range_ else None
+    svg, wide = (charts.fans(*shown, none, band, width) for width in (charts.WIDTH, charts.WIDE))
     what = "All series in sum" if kept.height >= total else f"{kept.height:,} series in sum"
     said = f"{what}: actual values, forecasts of each fold, and the forecast ahead"
     note = f"Actual values and forecasts of {run.leader}."
@@ -336,4 +337,4 @@ def _picture(run: Run, mine: pl.DataFrame) -> Chart | None:
         )
     else:
         note += f" No band: fewer than {LEAST_FOLDS} folds do not tell how far sums are off."
-    return Chart(what, svg, said, note, wide=True)
+    return Chart(what, svg, said, note, wide)

@@ -133,15 +133,15 @@ def lines(
     return draw(_models(frame, place, y, models, titles[1]))
 
 
-def over_time(frame: pl.DataFrame, models: Sequence[str], title: str) -> str:
-    """One line a model over dates: `ds, model, value`; as wide as the page."""
+def over_time(frame: pl.DataFrame, models: Sequence[str], title: str, width: int = WIDTH) -> str:
+    """One line a model over dates: `ds, model, value`."""
     ds = frame["ds"]
-    form = {"format": _date_form(ds, wide=True)} if ds.dtype.is_temporal() else {}
-    axis = alt.Axis(labelOverlap=True, grid=False, tickCount=8, **form)
+    form = {"format": _date_form(ds, wide=width > WIDTH)} if ds.dtype.is_temporal() else {}
+    axis = alt.Axis(labelOverlap=True, grid=False, tickCount=width // 125, **form)
     time: Any = "temporal" if form else "quantitative"
     scale = alt.Scale(zero=False, nice=False)
     place = alt.X("ds", type=time, title=None, axis=axis, scale=scale)
-    return draw(_models(frame, place, "value", models, title), width=WIDE)
+    return draw(_models(frame, place, "value", models, title), width=width)
 
 
 def _models(frame: pl.DataFrame, x: alt.X, y: str, models: Sequence[str], title: str) -> alt.Chart:
@@ -198,8 +198,7 @@ def fans(
     ahead: pl.DataFrame,
     shades: pl.DataFrame,
     interval: tuple[str, str] | None,
-    *,
-    wide: bool = False,
+    width: int = WIDTH,
 ) -> str:
     """One series: actual values, forecasts of each fold with their interval, forecast ahead.
 
@@ -230,7 +229,7 @@ def fans(
             interval is not None,
             shades.height > 0,
             max(part.group_by("cutoff").len()["len"].max() for part, _ in parts) <= FEW_STEPS,
-            WIDE if wide else WIDTH,
+            width,
         )
     )
     spec["datasets"] = {name: _values(frame) for name, frame in seen.items()}
@@ -262,7 +261,7 @@ def _fan(
     color = alt.Color("kind", type="nominal", scale=scale)
     time: Any = "temporal" if form else "quantitative"
     ticks = {"format": form} if form else {}
-    axis = alt.Axis(labelOverlap=True, grid=False, tickCount=6, **ticks)
+    axis = alt.Axis(labelOverlap=True, grid=False, tickCount=5 if width <= WIDTH else 8, **ticks)
     x = alt.X("ds", type=time, title=None, axis=axis, scale=alt.Scale(zero=False, nice=False))
     y = alt.Y("y_hat", type="quantitative", title=None)
     base = alt.Chart(alt.NamedData(name="forecasts")).encode(x=x)

@@ -73,14 +73,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture as SVG; `description` says in words what it shows. wide: it takes the whole width."""
+    """A picture as SVG; `description` says in words what it shows.
+
+    wide: the same as wide as the page, shown where there is room.
+    """
 
     kind: ClassVar[str] = "chart"
     caption: str
     svg: str
     description: str
     note: str = ""
-    wide: bool = False
+    wide: str = ""
 
 
 @dataclass(frozen=True)

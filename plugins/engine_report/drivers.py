@@ -202,7 +202,7 @@ def _effect(feature: str, value: float | None) -> str:
         return "no effect by itself: other features of the model take most of it back"
     if "price" in feature:
         return f"1 % more: {value:+.1f} % sales"
-    return f"where 1: {100 * math.expm1(value):+.0f} % sales"
+    return f"where 1, at the same price: {100 * math.expm1(value):+.0f} % sales"
 
 
 def _privacy(model: str, table: pl.DataFrame) -> Table:

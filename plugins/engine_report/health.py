@@ -54,7 +54,7 @@ def _figures(run: Run, series: pl.DataFrame) -> list[Figure]:
     silent = series.filter(pl.col("sales") == 0).height
     late = series.filter(pl.col("first") > series["first"].min()).height
     items = [
-        Figure("missing values of y", percent(missing / max(rows, 1), 1), f"{missing:,} of {rows:,} rows"),
+        Figure("missing values of y", percent(missing / max(rows, 1), 1), f"{missing:,} of {rows:,} past rows"),
         Figure("zeros", percent(zeros / observed, 1), f"{zeros:,} of the {observed:,} with a value"),
         Figure("series with gaps", f"{series.filter(pl.col('missing') > 0).height:,}",
                f"of {series.height:,}"),
@@ -105,7 +105,11 @@ def _classes(series: pl.DataFrame) -> Table:
         pl.len(), share=100 * pl.col("total").sum() / total
     )
     rows: list[list[Any]] = [list(row) for row in made.sort("len", descending=True).rows()]
-    columns = [Column("demand pattern", numeric=False), Column("series"), Column("% of volume")]
+    columns = [
+        Column("demand pattern", numeric=False),
+        Column("series"),
+        Column("% of volume", form="percent"),
+    ]
     note = "smooth and erratic series sell in most periods; intermittent and lumpy ones do not."
     return Table("Demand patterns (Syntetos and Boylan, 2005)", columns, rows, note)
 

@@ -45,15 +45,16 @@ def blocks(run: Run) -> list[Block]:
         return []
     name = words.PERIODS.get(run.freq.unit, "period") if run.freq.every == 1 else "period"
     worst = mine.sort("value", "ds", descending=[True, False])
-    picture = charts.over_time(
-        found.drop_nulls("value").select("ds", "model", "value"), run.models, "WAPE"
+    drawn = found.drop_nulls("value").select("ds", "model", "value")
+    svg, wide = (
+        charts.over_time(drawn, run.models, "WAPE", width) for width in (charts.WIDTH, charts.WIDE)
     )
     chart = Chart(
         f"WAPE by {name}",
-        picture,
+        svg,
         f"WAPE of {run.leader} and {run.baseline} by the {name} that was forecast, over all series",
         "Over all folds and series; gaps between folds are drawn through.",
-        wide=True,
+        wide,
     )
     return [*_said(run, worst, name), Charts([chart]), _table(run, worst, name)]
 

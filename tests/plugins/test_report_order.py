@@ -153,7 +153,8 @@ def test_numbers_of_a_model_that_extrapolates_are_not_printed():
 
 @pytest.mark.parametrize(
     ("feature", "value", "words"),
-    [("price_log", -1.77, "1 % more: -1.8 % sales"), ("promo_deal", 0.5, "where 1: +65 % sales"),
+    [("price_log", -1.77, "1 % more: -1.8 % sales"),
+     ("promo_deal", 0.5, "where 1, at the same price: +65 % sales"),
      ("promo_feat", 20.7, "no effect by itself")],
 )  # fmt: skip
 def test_effects_of_marks_are_told_in_percent_and_those_of_prices_as_elasticities(

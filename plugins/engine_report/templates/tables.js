@@ -124,8 +124,6 @@ for (const table of document.querySelectorAll("table")) {
 }
 for (const hint of document.querySelectorAll(".hint")) hint.hidden = false;
 
-// Of a picture that is wider than the page, what is ahead is seen first.
-for (const box of document.querySelectorAll(".wide .picture")) box.scrollLeft = box.scrollWidth;
 for (const box of document.querySelectorAll(".scroll")) {
   const mark = () => box.classList.toggle("more", box.scrollWidth - box.clientWidth - box.scrollLeft > 1);
   new ResizeObserver(mark).observe(box);
