@@ -89,8 +89,8 @@ def _when(run: Run, mine: pl.DataFrame) -> str:
         between = words.periods(run, gap).removeprefix("1 ")
         text += (
             f" The data end {mine['cutoff'].max()}; the {between} after that "
-            f"{'is' if gap == 1 else 'are'} skipped, because the spec says gap: {gap} (what is sold "
-            "then can no longer be ordered for)."
+            f"{'is' if gap == 1 else 'are'} skipped, because the spec says gap: {gap}, as "
+            "where an order takes that long."
         )
     return text
 

@@ -57,7 +57,7 @@ _CONFIG: dict[str, Any] = {
         "title": None,
         "symbolStrokeWidth": 2,
         "symbolOpacity": 1,
-        "columnPadding": 16,
+        "columnPadding": 30,
     },
 }
 _PLACES = re.compile(r' (?:d|transform|x|y|x1|x2|y1|y2|width|height)="[^"]*"')

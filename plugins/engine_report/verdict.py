@@ -136,7 +136,8 @@ def _promotion(run: Run) -> tuple[str, str] | None:
     elif found.revenue is not None:
         other = found.revenue
         word = "more" if other.gain >= 0 else "less"
-        text += f", and took in {score(abs(round(other.gain)))} {word} ({percent(other.share)})"
+        gain = score(abs(round(other.gain)))
+        text += f", and took in {gain} {word} in the unit of the price ({percent(other.share)})"
     return (
         f"{text}, over {found.periods:,} such periods of the history. This is a comparison with "
         "unmarked periods of the same series nearby, not an experiment: the interval holds chance, "
