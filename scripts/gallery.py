@@ -18,7 +18,7 @@ from engine_report.browser import printed
 MOST_BYTES = 200_000
 DARK = ("(prefers-color-scheme: dark)", "all")
 """What makes the page dark whatever the machine's setting."""
-NO_TABLES = ".scroll, .scroll + p { display: none }"
+NO_TABLES = ".scroll, .every, details { display: none }"
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,9 @@ class View:
 
 
 VIEWS = (
-    View(
-        "verdict",
-        "verdict",
-        without="tbody tr:nth-child(n+4), .figures div:nth-child(n+7), .charts { display: none }",
-    ),
+    View("verdict", "verdict", without=".figures, details, p:nth-of-type(4) { display: none }"),
+    View("order", "order", without="tbody tr:nth-child(n+3), .charts ~ p { display: none }"),
+    View("promotions", "promotions", without=".scroll ~ .scroll ~ * { display: none }"),
     View("leaderboard", "leaderboard", without=".charts ~ * { display: none }"),
     View("segments", "segments", without=NO_TABLES),
     View(
@@ -45,18 +43,14 @@ VIEWS = (
         "series",
         without=".gallery figure:nth-of-type(n+5), .gallery ~ * { display: none }",
     ),
-    View(
-        "drivers",
-        "drivers",
-        without=".scroll ~ .scroll, .charts ~ *, figure:nth-of-type(2) { display: none }",
-    ),
+    View("drivers", "drivers", without="details { display: none }"),
     View("health", "health"),
     View(
         "phone",
         "verdict",
         width=390,
         dark=True,
-        without=".figures ~ * { display: none } body { width: 390px; margin: 0 }",
+        without="p:nth-of-type(n+6), .figures { display: none } body { width: 390px; margin: 0 }",
     ),
 )
 
@@ -87,7 +81,7 @@ def main(run: Path, target: Path) -> None:
 
 def _only(page: str, view: View) -> str:
     """The page with one section, and of that what the view shows."""
-    hidden = f"header, section:not(#{view.section}), .finder {{ display: none }} {view.without}"
+    hidden = f"header > :not(.notice), section:not(#{view.section}), .finder {{ display: none }} {view.without}"
     page = page.replace("</style>", f"{hidden} h2 {{ border: 0; margin-top: 0 }}</style>", 1)
     return page.replace(*DARK) if view.dark else page
 

@@ -15,8 +15,15 @@ import altair as alt
 import polars as pl
 import vl_convert
 
-WIDTH, HEIGHT = 400, 170
+from engine_report.views import ROOM
+
+WIDTH, HEIGHT, WIDE = 420, 170, 1000
 MOST_TICKS = 14
+FEW_STEPS = 3
+FAR_APART = 2.5
+"""Times the lowest value that the highest is, from which on lines are drawn on a log scale."""
+SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
+"""Of models, in the order of the spec, where their lines may lie on each other."""
 PALETTE = tuple(f"var(--c{i})" for i in range(1, 9))
 """Colors of models, in the order of the spec; style.css gives them for light and dark."""
 KINDS = ("actual", "forecast of a fold", "forecast ahead")
@@ -25,6 +32,7 @@ VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 _CONFIG: dict[str, Any] = {
     "background": "transparent",
+    "padding": {"left": 14, "right": 6, "top": 4, "bottom": 4},
     "font": "system-ui, sans-serif",
     "view": {"stroke": None},
     # Labels keep to their ticks: pushed inwards, the last one runs into the one before.
@@ -37,19 +45,19 @@ _CONFIG: dict[str, Any] = {
         "gridColor": FAINT,
         "domainColor": FAINT,
         "tickColor": FAINT,
-        "labelFontSize": 11,
-        "titleFontSize": 11,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
         "titleFontWeight": "normal",
     },
     "legend": {
         "labelColor": INK,
         "titleColor": INK,
-        "labelFontSize": 11,
+        "labelFontSize": 12,
         "orient": "top",
         "title": None,
         "symbolStrokeWidth": 2,
         "symbolOpacity": 1,
-        "columnPadding": 16,
+        "columnPadding": 30,
     },
 }
 _PLACES = re.compile(r' (?:d|transform|x|y|x1|x2|y1|y2|width|height)="[^"]*"')
@@ -60,12 +68,15 @@ _SIZE = re.compile(r'^<svg ([^>]*?)width="[\d.]+" height="[\d.]+"')
 
 
 def draw(chart: Any, width: int = WIDTH, height: int = HEIGHT) -> str:
-    """An SVG of a chart: no size of its own, places to a tenth of a pixel, texts as they are."""
+    """An SVG of a chart, `width` with its labels, so that the letters of all charts are alike; places
+    to a tenth of a pixel, texts as they are.
+    """
     return _svg(chart.properties(width=width, height=height).to_dict(validate=False))
 
 
 def _svg(spec: dict[str, Any]) -> str:
-    svg = vl_convert.vegalite_to_svg({**spec, "config": _CONFIG}, vl_version=VEGA_LITE)
+    fitted = {**spec, "autosize": {"type": "fit-x", "contains": "padding"}, "config": _CONFIG}
+    svg = vl_convert.vegalite_to_svg(fitted, vl_version=VEGA_LITE)
     # The page names the whole picture; what Vega says of each of its parts is a third of the text.
     svg = _TAG.sub(lambda tag: _UNUSED.sub("", tag[0]), _SIZE.sub(r"<svg \1", svg, count=1))
     return _PLACES.sub(lambda place: _NUMBER.sub(_tenth, place[0]), svg)
@@ -101,6 +112,14 @@ def model_colors(models: Sequence[str], drawn: Sequence[str]) -> alt.Color:
     return alt.Color("model", type="nominal", scale=scale, legend=alt.Legend(columns=4))
 
 
+def model_shapes(models: Sequence[str], drawn: Sequence[str]) -> alt.Shape:
+    """One shape a model, the same in every chart."""
+    shown = [m for m in models if m in drawn]
+    shapes = [SHAPES[list(models).index(m) % len(SHAPES)] for m in shown]
+    return alt.Shape("model", type="nominal", scale=alt.Scale(domain=shown, range=shapes),
+                     legend=alt.Legend(columns=4))  # fmt: skip
+
+
 def lines(
     frame: pl.DataFrame, x: str, y: str, models: Sequence[str], titles: tuple[str, str]
 ) -> str:
@@ -110,16 +129,38 @@ def lines(
     few = {"values": places} if len(places) <= MOST_TICKS else {"tickMinStep": 1}
     axis = alt.Axis(grid=False, format="d", **few)
     scale = alt.Scale(zero=False, nice=False)
-    chart = (
-        alt.Chart(data(frame))
-        .mark_line(point={"size": 25, "filled": True})
-        .encode(
-            x=alt.X(x, type="quantitative", title=titles[0], axis=axis, scale=scale),
-            y=alt.Y(y, type="quantitative", title=titles[1]),
-            color=model_colors(models, frame["model"].unique().to_list()),
-        )
+    place = alt.X(x, type="quantitative", title=titles[0], axis=axis, scale=scale)
+    return draw(_models(frame, place, y, models, titles[1]))
+
+
+def over_time(frame: pl.DataFrame, models: Sequence[str], title: str, width: int = WIDTH) -> str:
+    """One line a model over dates: `ds, model, value`."""
+    ds = frame["ds"]
+    form = {"format": _date_form(ds, wide=width > WIDTH)} if ds.dtype.is_temporal() else {}
+    axis = alt.Axis(labelOverlap=True, grid=False, tickCount=width // 125, **form)
+    time: Any = "temporal" if form else "quantitative"
+    scale = alt.Scale(zero=False, nice=False)
+    place = alt.X("ds", type=time, title=None, axis=axis, scale=scale)
+    return draw(_models(frame, place, "value", models, title), width=width)
+
+
+def _models(frame: pl.DataFrame, x: alt.X, y: str, models: Sequence[str], title: str) -> alt.Chart:
+    """One line a model, with points of its own shape: lines that lie on each other stay apart.
+
+    Values that lie far apart are drawn on a logarithmic scale, which the title says.
+    """
+    drawn = frame["model"].unique().to_list()
+    values = frame[y].drop_nulls()
+    low, high = (float(str(v)) for v in (values.min(), values.max()))
+    far = {"scale": alt.Scale(type="log", nice=False)} if 0 < FAR_APART * low < high else {}
+    title = f"{title} (log scale)" if far else title
+    lines_ = alt.Chart(data(frame)).mark_line(point={"size": 30, "filled": True})
+    return lines_.encode(
+        x=x,
+        y=alt.Y(y, type="quantitative", title=title, axis=alt.Axis(tickCount=5), **far),
+        color=model_colors(models, drawn),
+        shape=model_shapes(models, drawn),
     )
-    return draw(chart)
 
 
 def bars(
@@ -135,7 +176,7 @@ def bars(
     if interval:
         rule = base.mark_rule(color=INK, strokeWidth=1.5)
         chart = chart + rule.encode(x=alt.X("low", type="quantitative"), x2="high", y=y)
-    return draw(chart, width=300, height=max(20 * len(rows), 40))
+    return draw(chart, height=max(20 * len(rows), 40))
 
 
 def dots(rows: Sequence[Mapping[str, Any]], models: Sequence[str], title: str) -> str:
@@ -148,7 +189,7 @@ def dots(rows: Sequence[Mapping[str, Any]], models: Sequence[str], title: str) -
     x = alt.X("value", type="quantitative", title=title, axis=alt.Axis(tickCount=5))
     base = alt.Chart(alt.Data(values=list(rows)))
     chart = base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=color)
-    return draw(chart, width=280, height=max(22 * len(order), 44))
+    return draw(chart, height=max(22 * len(order), 44))
 
 
 def fans(
@@ -157,11 +198,12 @@ def fans(
     ahead: pl.DataFrame,
     shades: pl.DataFrame,
     interval: tuple[str, str] | None,
+    width: int = WIDTH,
 ) -> str:
     """One series: actual values, forecasts of each fold with their interval, forecast ahead.
 
     history: `ds, y`. tested, ahead: `ds, cutoff, y_hat` and the interval's columns. shades:
-    stretches `start, end`.
+    stretches `start, end`. An interval is cut where it would press everything else flat.
     """
     low, high = interval or ("y_hat", "y_hat")
     parts = [(part, kind) for part, kind in ((tested, KINDS[1]), (ahead, KINDS[2])) if part.height]
@@ -173,6 +215,7 @@ def fans(
         for part, kind in parts
     ]  # fmt: skip
     forecasts = pl.concat(rows).with_columns(pl.exclude("ds", "kind", "fold").cast(pl.Float64))
+    forecasts = _within_reach(forecasts, history["y"].cast(pl.Float64))
     seen = {
         "actual": history.with_columns(kind=pl.lit(KINDS[0])),
         "forecasts": forecasts,
@@ -185,17 +228,32 @@ def fans(
             _date_form(ends) if ends.dtype.is_temporal() else "",
             interval is not None,
             shades.height > 0,
+            max(part.group_by("cutoff").len()["len"].max() for part, _ in parts) <= FEW_STEPS,
+            width,
         )
     )
     spec["datasets"] = {name: _values(frame) for name, frame in seen.items()}
     return _svg(spec)
 
 
+def _within_reach(forecasts: pl.DataFrame, actual: pl.Series) -> pl.DataFrame:
+    """Bands that end a little beyond the actual values and forecasts."""
+    lines = pl.concat([actual, forecasts["y_hat"]]).drop_nulls().drop_nans()
+    low, high = (float(str(v)) for v in (lines.min(), lines.max()))
+    room = ROOM * (high - low)
+    if room <= 0:
+        return forecasts
+    return forecasts.with_columns(pl.col("low", "high").clip(low - room, high + room))
+
+
 @cache
-def _fan(kinds: tuple[str, ...], form: str, band: bool, shaded: bool) -> str:
+def _fan(
+    kinds: tuple[str, ...], form: str, band: bool, shaded: bool, points: bool, width: int
+) -> str:
     """The description of a fan without its data, as JSON: a report has many alike.
 
-    form: how dates are written; empty where time is a number.
+    form: how dates are written; empty where time is a number. points: forecasts of so few steps that
+    their lines are hardly seen.
     """
     shown = (KINDS[0], *kinds)
     colors = dict(zip(KINDS, (INK, PALETTE[0], PALETTE[1]), strict=True))
@@ -203,11 +261,12 @@ def _fan(kinds: tuple[str, ...], form: str, band: bool, shaded: bool) -> str:
     color = alt.Color("kind", type="nominal", scale=scale)
     time: Any = "temporal" if form else "quantitative"
     ticks = {"format": form} if form else {}
-    axis = alt.Axis(labelOverlap=True, grid=False, tickCount=6, **ticks)
+    axis = alt.Axis(labelOverlap=True, grid=False, tickCount=5 if width <= WIDTH else 8, **ticks)
     x = alt.X("ds", type=time, title=None, axis=axis, scale=alt.Scale(zero=False, nice=False))
     y = alt.Y("y_hat", type="quantitative", title=None)
     base = alt.Chart(alt.NamedData(name="forecasts")).encode(x=x)
-    line = base.mark_line(strokeWidth=1.8, strokeCap="round").encode(
+    dots = {"point": {"size": 18, "filled": True}} if points else {}
+    line = base.mark_line(strokeWidth=1.8, strokeCap="round", **dots).encode(
         y=y, color=color, detail="fold:N"
     )
     actual = alt.Chart(alt.NamedData(name="actual")).mark_line(strokeWidth=1, strokeCap="round")
@@ -223,17 +282,17 @@ def _fan(kinds: tuple[str, ...], form: str, band: bool, shaded: bool) -> str:
     if shaded:
         marked = alt.Chart(alt.NamedData(name="shades")).mark_rect(color=SHADE, opacity=1)
         layers.insert(0, marked.encode(x=alt.X("start", type=time), x2="end"))
-    chart = alt.layer(*layers).properties(width=420, height=HEIGHT)
+    chart = alt.layer(*layers).properties(width=width, height=HEIGHT)
     return json.dumps(chart.to_dict(validate=False))
 
 
-def _date_form(ds: pl.Series) -> str:
-    """How the ticks of a stretch of time are written: always with the year."""
+def _date_form(ds: pl.Series, *, wide: bool = False) -> str:
+    """How the ticks of a stretch of time are written: always with the year; wide: more of them."""
     first, last = ds.min(), ds.max()
     days = (last - first).total_seconds() / 86_400  # type: ignore[operator, union-attr]
     if days > 3 * 365:
         return "%Y"
-    if days > 100:
+    if days > (730 if wide else 100):
         return "%b %Y"
     return "%d %b %Y" if days > 4 else "%d %b %H:%M"
 

@@ -9,7 +9,7 @@ import polars as pl
 from engine_report.reading import Run
 
 MOST_LEVELS = 25
-"""Levels of a column that are listed; numbers with more of them are cut into quarters."""
+"""Levels of a column; numbers with more of them are cut into quarters."""
 QUARTERS = 4
 QUARTERS_OF = "quarters of the series"
 _PROFILE = ("first", "rows", "missing", "total", "mean", "std", "max", "zeros", "sales",
@@ -56,7 +56,7 @@ def groupings(run: Run) -> Iterator[tuple[str, str, pl.DataFrame]]:
         "A: the series that make up the first 80 % of the volume, B: the next 15 %, C: the rest"
     )
     yield "volume class", meaning, classes.select("unique_id", segment="volume")
-    meaning = "demand class of Syntetos and Boylan (2005); section 6 says which are which"
+    meaning = "demand class of Syntetos and Boylan (2005); Data health says which are which"
     yield "demand pattern", meaning, classes.select("unique_id", segment="pattern")
     own = [c for c in series.columns if c not in {"unique_id", *_PROFILE}]
     for column in own:

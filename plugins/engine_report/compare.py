@@ -1,9 +1,9 @@
-"""Errors of models against each other: WAPE of any rows, and a paired test of their difference."""
+"""Errors of models against each other: WAPE of any rows, and a paired test of a score's difference."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -25,8 +25,34 @@ def bias() -> pl.Expr:
 
 
 @dataclass(frozen=True)
+class Loss:
+    """A score as a ratio of sums over rows: sum of `loss` over sum of `weight`, or its root."""
+
+    loss: pl.Expr
+    weight: pl.Expr
+    root: bool = False
+
+
+_OFF, _Y = pl.col("error").abs(), pl.col("y").abs()
+_ONE = pl.lit(1.0)
+_SOLD = pl.when(_Y > 0).then(1.0).otherwise(0.0)
+_SHARE = pl.when(_Y > 0).then(_OFF / _Y).otherwise(0.0)
+_BOTH = _Y + (pl.col("y") + pl.col("error")).abs()
+LOSSES: Mapping[str, Loss] = {
+    "wape": Loss(_OFF, _Y),
+    "mae": Loss(_OFF, _ONE),
+    "mse": Loss(_OFF**2, _ONE),
+    "rmse": Loss(_OFF**2, _ONE, root=True),
+    "mape": Loss(100 * _SHARE, _SOLD),
+    "rmspe": Loss(_SHARE**2, _SOLD, root=True),
+    "smape": Loss(pl.when(_BOTH > 0).then(200 * _OFF / _BOTH).otherwise(0.0), _ONE),
+}
+"""Scores whose difference can be tested on the rows of a back-test; others need more than rows."""
+
+
+@dataclass(frozen=True)
 class Paired:
-    """Difference in WAPE of a model from a reference on the rows both forecast.
+    """Difference in a score of a model from a reference on the rows both forecast.
 
     low, high: interval of 95 %. p: two-sided, of no difference; None where it cannot be told.
     """
@@ -37,25 +63,32 @@ class Paired:
     p: float | None
 
 
-def paired(rows: pl.DataFrame, model: str, reference: str) -> Paired | None:
-    """Compare two models on the same rows; None if they share none.
+def paired(rows: pl.DataFrame, model: str, reference: str, score: str = "wape") -> Paired | None:
+    """Compare two models by one of `LOSSES` on the same rows; None if they share none.
 
-    The difference of two WAPEs on the same rows is a ratio of sums, R = sum(d) / sum(|y|) with
-    d = |e_model| - |e_reference|; its standard error is that of a ratio estimator over clusters
-    (Cochran, Sampling Techniques, 1977, 6.4): over series, and over folds if there are five or
-    more, whichever is larger.
+    Each score is a ratio of sums or its root; the standard error of the difference is that of the
+    linearized ratios over clusters (Cochran, Sampling Techniques, 1977, 6.4): over series, and over
+    folds if there are five or more, whichever is larger.
     """
+    loss = LOSSES[score]
     keys = ["unique_id", "ds", "cutoff"]
-    mine = rows.filter(pl.col("model") == model).select(*keys, "y", mine=pl.col("error").abs())
-    other = rows.filter(pl.col("model") == reference).select(*keys, other=pl.col("error").abs())
-    both = mine.join(other, on=keys, how="inner").with_columns(d=pl.col("mine") - pl.col("other"))
-    size = float(both["y"].abs().sum())
+    mine = rows.filter(pl.col("model") == model).select(*keys, a=loss.loss, weight=loss.weight)
+    other = rows.filter(pl.col("model") == reference).select(*keys, b=loss.loss)
+    both = mine.join(other, on=keys, how="inner")
+    size = float(both["weight"].sum())
     if size <= 0:
         return None
-    difference = float(both["d"].sum()) / size
-    errors = [_ratio_error(both, ["unique_id"], difference)]
+    values, shares = [], []
+    for column in ("a", "b"):
+        ratio = float(both[column].sum()) / size
+        slope = 0.5 / math.sqrt(ratio) if loss.root and ratio > 0 else 1.0
+        values.append(math.sqrt(ratio) if loss.root else ratio)
+        shares.append(slope * (pl.col(column) - ratio * pl.col("weight")) / size)
+    difference = values[0] - values[1]
+    both = both.with_columns(share=shares[0] - shares[1])
+    errors = [_clustered(both, ["unique_id"])]
     if both["cutoff"].n_unique() >= MANY_FOLDS:
-        errors.append(_ratio_error(both, ["cutoff"], difference))
+        errors.append(_clustered(both, ["cutoff"]))
     known = [e for e in errors if e is not None]
     if not known or max(known) == 0:
         return Paired(difference, None, None, None)
@@ -64,12 +97,8 @@ def paired(rows: pl.DataFrame, model: str, reference: str) -> Paired | None:
     return Paired(difference, difference - 1.96 * error, difference + 1.96 * error, p)
 
 
-def _ratio_error(both: pl.DataFrame, by: Sequence[str], ratio: float) -> float | None:
-    sums = both.group_by(by, maintain_order=True).agg(
-        pl.col("d").sum(), size=pl.col("y").abs().sum()
-    )
-    n, size = sums.height, float(sums["size"].sum())
-    if n < 2:
-        return None
-    residual = sums["d"] - ratio * sums["size"]
-    return math.sqrt(n / (n - 1) * float((residual**2).sum())) / size
+def _clustered(both: pl.DataFrame, by: Sequence[str]) -> float | None:
+    """Standard error of the sum of `share`, from its sums over clusters."""
+    sums = both.group_by(by, maintain_order=True).agg(pl.col("share").sum())["share"]
+    n = sums.len()
+    return math.sqrt(n / (n - 1) * float((sums**2).sum())) if n >= 2 else None

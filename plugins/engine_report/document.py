@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
+
+Form = Literal["score", "probability", "units", "percent"]
 
 
 @dataclass(frozen=True)
@@ -35,19 +38,26 @@ class Figures:
 
 @dataclass(frozen=True)
 class Column:
-    """A column of a table; `meaning` explains its name. form: how its numbers are written."""
+    """A column of a table; `meaning` explains its name.
+
+    form: how its numbers are written; units are whole where they are large. worst: the end that the
+    first click on its heading puts on top.
+    """
 
     name: str
     numeric: bool = True
     meaning: str = ""
-    form: Literal["score", "probability"] = "score"
+    form: Form = "score"
+    worst: Literal["high", "low"] = "high"
 
 
 @dataclass(frozen=True)
 class Table:
     """Rows of texts and numbers; the first cell of a row names it.
 
-    mark: the row whose first cell equals it stands out. folded: shown when a reader opens it.
+    mark: the row whose first cell equals it stands out. folded: shown when a reader opens it. total:
+    a last row that stays below the others. every: JSON of all rows, of which these are the first; the
+    page then searches and sorts all of them.
     """
 
     kind: ClassVar[str] = "table"
@@ -57,17 +67,23 @@ class Table:
     note: str = ""
     mark: str | None = None
     folded: bool = False
+    total: Sequence[Any] | None = None
+    every: str = ""
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A picture as SVG; `description` says in words what it shows."""
+    """A picture as SVG; `description` says in words what it shows.
+
+    wide: the same as wide as the page, shown where there is room.
+    """
 
     kind: ClassVar[str] = "chart"
     caption: str
     svg: str
     description: str
     note: str = ""
+    wide: str = ""
 
 
 @dataclass(frozen=True)
@@ -83,12 +99,14 @@ class Gallery:
     """Charts of which a reader picks one by its caption.
 
     found: JSON of more series that the page draws when they are searched for; `engine_report.finder`.
+    hint: what a name looks like, for a reader who finds none.
     """
 
     kind: ClassVar[str] = "gallery"
     items: Sequence[Chart]
     shown: int = 6
     found: str = ""
+    hint: str = ""
 
 
 @dataclass(frozen=True)
@@ -109,7 +127,16 @@ class Code:
     text: str
 
 
-Block = Code | Prose | Figures | Table | Chart | Charts | Gallery | Listing
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that a reader opens by their title."""
+
+    kind: ClassVar[str] = "fold"
+    title: str
+    blocks: Sequence[Block]
+
+
+Block = Code | Prose | Figures | Table | Chart | Charts | Gallery | Listing | Fold
 
 
 @dataclass(frozen=True)
@@ -123,9 +150,18 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """The whole report; `summary` is the verdict in one sentence."""
+    """The whole report; `summary` is the verdict in one sentence, `notice` what must not be missed."""
 
     title: str
     subtitle: str
     summary: str
     sections: Sequence[Section]
+    notice: str = ""
+
+
+def embedded(value: object) -> str:
+    """JSON that may stand in a script element: it can neither end it nor open another."""
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    for bad in "<>&\u2028\u2029":
+        text = text.replace(bad, f"\\u{ord(bad):04x}")
+    return text

@@ -1,29 +1,40 @@
-"""Section 5: what drives the forecasts, as far as the models tell, and what promotions brought."""
+"""What drives the forecasts, as far as the models tell."""
 
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from engine_report import charts, uplift
-from engine_report.document import Block, Chart, Charts, Column, Prose, Section, Table
+from engine_report import charts
+from engine_report.document import Block, Chart, Charts, Column, Fold, Prose, Section, Table
 from engine_report.reading import Run
 
 MOST_FEATURES = 20
 MOST_ROWS = 15
 MOST_WORSE = 2.0
 """WAPE added, and times the WAPE itself, beyond which a bar is not drawn."""
+IMPORTANCE = (
+    "Permutation importance: how much worse the forecasts get if what is known of a column for the "
+    "periods ahead is replaced by that of other periods. It says what a model uses, not what sells: "
+    "near 0, the model does not need the column, or another one, such as the price, says the same."
+)
+BEYOND = "beyond use"
+LARGE = 3.0
+"""Size of a coefficient of log sales from which on it is no effect by itself: e^3 is 20 times."""
 OVERFIT = "Validation that rises while training falls: stop earlier or make the network smaller."
 
 
 def section(run: Run) -> Section:
-    """Promotions, then what each model shows of its fit."""
-    blocks: list[Block] = uplift.blocks(run)
+    """What the forecasts rest on, then, for specialists, what else each model shows of its fit."""
+    blocks: list[Block] = []
     pictures: list[Chart] = []
     tables: list[Block] = []
+    special: list[Chart] = []
+    rest: list[Block] = []
     has_curve = False
     for model in run.models:
         for name, table in tables_of(run, model).items():
@@ -32,27 +43,30 @@ def section(run: Run) -> Section:
                 pictures.append(_importance(model, table))
                 tables.append(_importance_table(model, table))
             elif name == "attribution" and {"covariate", "share", "series"} <= columns:
-                pictures.append(_attribution(model, table))
-                tables.append(_attribution_table(model, table))
+                special.append(_attribution(model, table))
+                rest.append(_attribution_table(model, table))
             elif {"epoch", "train_loss"} <= columns:
-                pictures.append(_curve(model, table))
+                special.append(_curve(model, table))
                 has_curve = True
             elif name == "elasticity" and {"feature", "coefficient"} <= columns:
                 tables.append(_elasticities(model, table))
             elif name == "privacy" and {"epsilon", "delta"} <= columns:
                 tables.append(_privacy(model, table))
             elif {"feature", "standardized"} <= columns:
-                pictures.append(_coefficients(model, table))
+                special.append(_coefficients(model, table))
             elif {"feature", "standardized_mean"} <= columns:
                 table = table.rename({"standardized_mean": "standardized"})
-                pictures.append(_coefficients(model, table))
+                special.append(_coefficients(model, table))
             elif {"p", "d", "q"} <= columns:
-                tables.append(_orders(model, table))
+                rest.append(_orders(model, table))
     if not has_curve:
-        pictures += _curves_of_events(run)
+        special += _curves_of_events(run)
     if pictures:
-        blocks.append(Charts(pictures))
+        blocks += [Prose(IMPORTANCE), Charts(pictures)]
     blocks += tables
+    if special or rest:
+        inside: list[Block] = [Charts(special)] if special else []
+        blocks.append(Fold("For specialists: what else the models tell", [*inside, *rest]))
     if not blocks:
         blocks.append(
             Prose("The models kept in this run say nothing about what drives them.", "note")
@@ -76,18 +90,24 @@ def model_tables(folder: Path) -> dict[str, pl.DataFrame]:
 
 def _importance(model: str, table: pl.DataFrame) -> Chart:
     top = _increase(table).head(MOST_FEATURES)
-    most = max(MOST_WORSE * float(str(table["wape"].max())), MOST_WORSE)
+    most = _most(table)
     wild = bool((top["high"] > most).any())
     shown = top.with_columns(pl.exclude("covariate").clip(upper_bound=most))
     svg = charts.bars(shown.to_dicts(), "covariate", "increase", "WAPE added", interval=True)
-    said = f"How much worse the WAPE of {model} gets if a covariate of the days ahead is wrong"
-    note = "By false values of the days ahead in the last fold; line: lowest to highest of 3 draws."
+    said = f"How much worse the WAPE of {model} gets if a covariate of the periods ahead is wrong"
+    note = "False values of the periods ahead in the last fold; line: lowest to highest of 3 draws."
     if wild:
+        names = ", ".join(top.filter(pl.col("high") > most)["covariate"])
         note += (
-            f" Bars end at {most:.0f}: on values that never occur together the model extrapolates "
-            "without bounds, and the true numbers are beyond use."
+            f" {names}: beyond use. Mixed with values with which they never occur, the model "
+            f"extrapolates without bounds; bars end at {most:.0f}."
         )
     return Chart(f"Permutation importance for {model}", svg, said, note)
+
+
+def _most(table: pl.DataFrame) -> float:
+    """WAPE added beyond which a number says only that the model extrapolates."""
+    return max(MOST_WORSE * float(str(table["wape"].max())), MOST_WORSE)
 
 
 def _increase(table: pl.DataFrame) -> pl.DataFrame:
@@ -101,14 +121,18 @@ def _increase(table: pl.DataFrame) -> pl.DataFrame:
 
 
 def _importance_table(model: str, table: pl.DataFrame) -> Table:
-    rows = [list(row) for row in _increase(table).iter_rows()]
+    most = _most(table)
+    rows = [
+        [name, *(v if v <= most else BEYOND for v in values)]
+        for name, *values in _increase(table).iter_rows()
+    ]
     columns = [Column("covariate", numeric=False), Column("WAPE added"), Column("low"),
                Column("high")]  # fmt: skip
     first = table.row(0, named=True)
     note = (
         f"The last fold, {first['series']} series, WAPE {first['wape']:.4f}: what is known of the "
-        "days ahead is replaced by values of other days of the same series, one covariate at a "
-        "time. Near 0: the model does not use it, or another one says the same."
+        "periods ahead is replaced by values of other periods of the same series, one covariate at a "
+        "time."
     )
     return Table(
         f"Permutation importance for {model}, in numbers", columns, rows, note, folded=True
@@ -118,8 +142,8 @@ def _importance_table(model: str, table: pl.DataFrame) -> Table:
 def _attribution(model: str, table: pl.DataFrame) -> Chart:
     top = table.sort("share", "covariate", descending=[True, False]).head(MOST_FEATURES)
     svg = charts.bars(top.to_dicts(), "covariate", "share", "share of what moves the forecasts")
-    said = f"How far each covariate of the days ahead moves the forecasts of {model}"
-    note = "By integrated gradients, from average days to those of the last fold."
+    said = f"How far each covariate of the periods ahead moves the forecasts of {model}"
+    note = "By integrated gradients, from average periods to those of the last fold."
     return Chart(f"Integrated gradients of {model}", svg, said, note)
 
 
@@ -156,15 +180,29 @@ def _elasticities(model: str, table: pl.DataFrame) -> Table:
         .agg(pl.col("unique_id").n_unique(), mean=value.mean(), low=value.quantile(0.1),
              high=value.quantile(0.9))
     )  # fmt: skip
-    rows = [list(row) for row in made.iter_rows()]
-    columns = [Column("feature", numeric=False), Column("fits"), Column("mean"),
-               Column("q0.1"), Column("q0.9")]  # fmt: skip
+    rows = [[name, _effect(name, mean), mean, low, high, fits]
+            for name, fits, mean, low, high in made.iter_rows()]  # fmt: skip
+    columns = [Column("feature", numeric=False), Column("in words", numeric=False), Column("mean"),
+               Column("low", meaning="a tenth lie below"), Column("high", meaning="a tenth lie above"),
+               Column("series")]  # fmt: skip
     note = (
-        "Over series, where each has its own, and steps ahead. The coefficient of a log price is "
-        "the elasticity if the target is log1p: -2 says that 1 % more price sells 2 % less (of "
-        "expected demand where the run tells it, else of 1 + sales)."
+        "Coefficients of log sales, over series, where each has its own, and steps ahead. One of a log "
+        "price is the elasticity: by how many percent sales change with 1 % more price. One of a mark "
+        "is no elasticity: where the mark is 1, sales are those without it times e to its power. All "
+        "if the target is log1p (of expected demand where the run tells it, else of 1 + sales)."
     )
-    return Table(f"Elasticities of {model}", columns, rows, note)
+    return Table(f"Effects of prices and marks in {model}", columns, rows, note)
+
+
+def _effect(feature: str, value: float | None) -> str:
+    """A coefficient of log sales in words."""
+    if value is None:
+        return ""
+    if abs(value) > LARGE:
+        return "no effect by itself: other features of the model take most of it back"
+    if "price" in feature:
+        return f"1 % more: {value:+.1f} % sales"
+    return f"where 1, at the same price: {100 * math.expm1(value):+.0f} % sales"
 
 
 def _privacy(model: str, table: pl.DataFrame) -> Table:

@@ -7,7 +7,6 @@ it, those are what a reader sees.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from engine_report.document import embedded
 from engine_report.reading import Run
-from engine_report.views import LEAST_PERIODS, MOST_PERIODS
+from engine_report.views import LEAST_PERIODS, MOST_PERIODS, ROOM
 
 MOST_BYTES = 1_200_000
 """Of all packed series; the page has to stay small."""
@@ -63,10 +63,7 @@ def searched(run: Run, names: Sequence[str]) -> Found | None:
                 blocks.append((kind, [grid.filled(placed, c) for c in columns]))
     packed = _packed(actual, marks, blocks, names)
     found = {"dates": dates.cast(pl.String).to_list(), "letters": LETTERS, "series": packed}
-    text = json.dumps(found, separators=(",", ":"), ensure_ascii=False)
-    for bad in "<>&\u2028\u2029":
-        text = text.replace(bad, f"\\u{ord(bad):04x}")
-    return Found(text, len(packed))
+    return Found(embedded(found), len(packed))
 
 
 def _stretches(history: pl.DataFrame, tested: pl.DataFrame, order: pl.DataFrame) -> pl.DataFrame:
@@ -107,6 +104,21 @@ class _Grid:
         return made
 
 
+def _within_reach(
+    actual: Floats, blocks: Sequence[tuple[int, list[Floats]]]
+) -> list[tuple[int, list[Floats]]]:
+    """Forecasts with bands that end a little beyond actual values and forecasts, as in the pictures."""
+    lines = [actual, *(columns[0] for _, columns in blocks)]
+    low = np.min([np.nanmin(v, axis=1, initial=np.inf) for v in lines], axis=0)
+    high = np.max([np.nanmax(v, axis=1, initial=-np.inf) for v in lines], axis=0)
+    room = np.where(high > low, ROOM * (high - low), np.inf)
+    ends = (low - room)[:, None], (high + room)[:, None]
+    return [
+        (kind, [columns[0], *(np.clip(band, *ends) for band in columns[1:])])
+        for kind, columns in blocks
+    ]
+
+
 def _packed(
     actual: Floats, marks: Floats, blocks: Sequence[tuple[int, list[Floats]]], names: Sequence[str]
 ) -> list[list[Any]]:
@@ -115,6 +127,7 @@ def _packed(
     marks: first and last date of each stretch, one after the other. forecasts: [kind, first date,
     y_hat, low, high], without the last two if there is no interval.
     """
+    blocks = _within_reach(actual, blocks)
     everything = [actual, *(values for _, columns in blocks for values in columns)]
     low = np.min([np.nanmin(v, axis=1, initial=np.inf) for v in everything], axis=0)
     high = np.max([np.nanmax(v, axis=1, initial=-np.inf) for v in everything], axis=0)

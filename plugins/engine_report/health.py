@@ -1,4 +1,4 @@
-"""Section 6: the data that everything rests on: gaps, zeros, outliers, short series, what was filled."""
+"""The data that everything rests on: gaps, zeros, outliers, short series, what was filled."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def _figures(run: Run, series: pl.DataFrame) -> list[Figure]:
     silent = series.filter(pl.col("sales") == 0).height
     late = series.filter(pl.col("first") > series["first"].min()).height
     items = [
-        Figure("missing values of y", percent(missing / max(rows, 1), 1), f"{missing:,} of {rows:,}"),
-        Figure("zeros", percent(zeros / observed, 1), f"{zeros:,} of {observed:,} observed"),
+        Figure("missing values of y", percent(missing / max(rows, 1), 1), f"{missing:,} of {rows:,} past rows"),
+        Figure("zeros", percent(zeros / observed, 1), f"{zeros:,} of the {observed:,} with a value"),
         Figure("series with gaps", f"{series.filter(pl.col('missing') > 0).height:,}",
                f"of {series.height:,}"),
         Figure("short series", f"{short:,}", f"fewer than {SHORT_SEASONS} horizons observed"),
@@ -67,7 +67,13 @@ def _figures(run: Run, series: pl.DataFrame) -> list[Figure]:
         stockout = run.column(run.params.stockout)
         if stockout is not None:
             share = run.history.select((pl.col(stockout) != 0).mean()).item()
-            items.append(Figure("periods with a stockout", percent(share or 0.0, 1), _kept(run)))
+            items.append(
+                Figure(
+                    "periods with a stockout",
+                    percent(share or 0.0, 1),
+                    f"of the periods {_kept(run)}",
+                )
+            )
     return items
 
 
@@ -99,7 +105,11 @@ def _classes(series: pl.DataFrame) -> Table:
         pl.len(), share=100 * pl.col("total").sum() / total
     )
     rows: list[list[Any]] = [list(row) for row in made.sort("len", descending=True).rows()]
-    columns = [Column("demand pattern", numeric=False), Column("series"), Column("% of volume")]
+    columns = [
+        Column("demand pattern", numeric=False),
+        Column("series"),
+        Column("% of volume", form="percent"),
+    ]
     note = "smooth and erratic series sell in most periods; intermittent and lumpy ones do not."
     return Table("Demand patterns (Syntetos and Boylan, 2005)", columns, rows, note)
 
@@ -119,4 +129,4 @@ def _covariates(run: Run, history: pl.DataFrame) -> list[Block]:
     columns = [Column("covariate", numeric=False), Column("% present"), Column("values"),
                Column("lowest"), Column("mean"), Column("highest")]  # fmt: skip
     note = f"After filling, on the rows with an observed y, {_kept(run)}."
-    return [Table("Covariates", columns, rows, note)]
+    return [Table("Covariates", columns, rows, note, folded=True)]

@@ -1,21 +1,24 @@
-"""Section 2: every model by every metric, per fold and step, with the uncertainty of the order."""
+"""Every model by every metric, per fold and step, with the uncertainty of the order."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import polars as pl
 
-from engine_report import charts
+from engine_report import charts, choice
+from engine_report.choice import SURE
 from engine_report.compare import paired, wape
-from engine_report.document import Block, Chart, Charts, Column, Section, Table
+from engine_report.document import Block, Chart, Charts, Column, Fold, Section, Table
 from engine_report.reading import ALL, Run, step_band
+from engine_report.trust import failed_by_model
 
 
 def section(run: Run) -> Section:
     """The leaderboard."""
-    blocks: list[Block] = [_scores(run), *_words(run)]
+    blocks: list[Block] = [_scores(run)]
     folds = fold_values(run)
     pictures = []
     if folds["cutoff"].n_unique() > 1:
@@ -24,61 +27,51 @@ def section(run: Run) -> Section:
         pictures.append(_per_step(run))
     if pictures:
         blocks.append(Charts(pictures))
+    more: list[Block] = []
     if len(run.models) > 1:
-        blocks.append(_tests(run))
+        first, *others = _tests(run)
+        blocks.append(first)
+        more += others
     if folds["cutoff"].n_unique() > 1:
-        blocks += [_folds(run, folds), _spread(run), _every_fold(run)]
+        blocks.append(_folds(run, folds))
+        more += [_spread(run), _every_fold(run)]
     if run.rows["step"].n_unique() > 1:
-        blocks.append(_steps(run))
-        blocks += _every_step(run)
+        more += [_steps(run), *_every_step(run)]
+    if more:
+        blocks.append(Fold("More numbers: by step ahead, spread over folds, every score", more))
     return Section("leaderboard", "Leaderboard", blocks)
 
 
+FAILED = "†"
+"""Stands behind a model some of whose forecasts are another's."""
 _READ = {"lower": "lower is better", "higher": "higher is better", "none": "no order by itself"}
 
 
 def _scores(run: Run) -> Table:
     columns = [Column("model", numeric=False)]
     for metric in run.metrics:
-        unit = run.units.get(metric) or ""
+        unit = {"percent": "in %"}.get(run.units.get(metric) or "", run.units.get(metric) or "")
         meaning = ", ".join(part for part in (unit, _READ.get(run.better[metric], "")) if part)
-        columns.append(Column(metric, meaning=meaning))
+        worst: Literal["high", "low"] = "low" if run.better[metric] == "higher" else "high"
+        columns.append(Column(metric, meaning=meaning, worst=worst))
     rows = [[m, *(run.headline.get((m, k)) for k in run.metrics)] for m in run.models]
     note = f"Over all folds and rows, decided by {run.metric}."
     if "bias" in run.metrics:
         note += " bias: above 0 is too much forecast."
     if "coverage" in run.metrics and run.interval:
         note += f" coverage: {run.interval[2]:g} was intended."
-    return Table("Scores of all models", columns, rows, note, mark=run.best)
+    failed = failed_by_model(run)
+    for model, (count, fallback) in failed.items():
+        what = "forecast" if count == 1 else "forecasts"
+        note += f" {FAILED} {model}: {count:,} {what} failed"
+        note += f" and are those of {fallback}." if fallback else "."
+    rows = [[_named(row[0], failed), *row[1:]] for row in rows]
+    mark = None if run.best is None else _named(run.best, failed)
+    return Table("Scores of all models", columns, rows, note, mark=mark)
 
 
-WORDS = {
-    "wape": "sum of absolute errors over the sum of actual values",
-    "mae": "mean absolute error, in units",
-    "rmse": "root of the mean squared error, in units; large errors count more",
-    "rmspe": "root of the mean squared |error| / actual; periods without sales are left out",
-    "mape": "mean of |error| / actual; periods without sales are left out",
-    "smape": "mean of |error| over the mean of actual and forecast",
-    "mase": "mean absolute error over that of the seasonal naive forecast within the history; "
-    "below 1 is better than it",
-    "rmsse": "root of the squared error over that of the naive forecast within the history; below 1 is "
-    "better than it",
-    "wrmsse": "root of the squared error over that of the naive forecast within the history, weighed "
-    "by revenue over all levels of the hierarchy; below 1 is better than it",
-    "bias": "sum of errors over the sum of actual values; above 0 is too much forecast",
-    "pinball": "error of the quantiles, in units; too low and too high weigh by the quantile",
-    "wql": "pinball error over the sum of actual values",
-    "coverage": "share of actual values inside the widest interval",
-    "width": "width of the widest interval over the actual values; narrow at the intended coverage "
-    "is good",
-}
-
-
-def _words(run: Run) -> list[Block]:
-    """What each score is, for a reader who does not know it."""
-    rows = [[metric, WORDS[metric]] for metric in run.metrics if metric in WORDS]
-    columns = [Column("score", numeric=False), Column("meaning", numeric=False)]
-    return [Table("What the scores mean", columns, rows, folded=True)] if rows else []
+def _named(model: str, failed: Mapping[str, object]) -> str:
+    return f"{model} {FAILED}" if model in failed else model
 
 
 def fold_values(run: Run) -> pl.DataFrame:
@@ -112,40 +105,50 @@ def _per_step(run: Run) -> Chart:
     return Chart("WAPE by step ahead", svg, "WAPE of each model by the number of steps ahead")
 
 
-def _tests(run: Run) -> Table:
-    """Each model against the leader on the rows that both forecast."""
+def _tests(run: Run) -> list[Block]:
+    """Each model against the leader on the rows that both forecast, by the deciding score and WAPE."""
+    return [_tests_by(run, score) for score in dict.fromkeys([choice.tested(run), "wape"])]
+
+
+def _tests_by(run: Run, score: str) -> Table:
     leader = run.leader
     rows: list[list[Any]] = []
     for model in run.models:
         if model == leader:
             continue
-        found = paired(run.rows, model, leader)
+        found = paired(run.rows, model, leader, score)
         if found is None:
-            rows.append([model, None, None, None, None, "no rows in common"])
+            rows.append([model, "no rows in common", None, None, None, None])
             continue
         said = _said(found.p, found.difference, leader)
-        rows.append([model, found.difference, found.low, found.high, found.p, said])
+        rows.append([model, said, found.difference, found.low, found.high, found.p])
     columns = [
         Column("model", numeric=False),
-        Column("WAPE minus " + leader),
+        Column("in words", numeric=False),
+        Column(f"{score} minus that of {leader}", meaning="in %" if _percent(run, score) else ""),
         Column("low"),
         Column("high"),
-        Column("p", form="probability"),
-        Column("in words", numeric=False),
+        Column("p", meaning="chance of such a difference if there is none", form="probability"),
     ]
     note = (
-        "Paired on the same rows; 95 % interval of the difference, clustered by series, and by fold "
-        "where there are five or more. Few folds cannot show how the order changes over time."
+        "Paired on the same rows; low, high: 95 % interval of the difference, clustered by series, and "
+        "by fold where there are five or more. Few folds cannot show how the order changes over time."
     )
-    return Table(f"Are the others different from {leader}?", columns, rows, note)
+    if run.metric != choice.tested(run):
+        note += f" The choice was made by {run.metric}, which is no mean over rows and cannot be tested so."
+    return Table(f"Are the others different from {leader} by {score}?", columns, rows, note)
+
+
+def _percent(run: Run, score: str) -> bool:
+    return run.units.get(score) == "percent"
 
 
 def _said(p: float | None, difference: float, leader: str) -> str:
     if p is None:
         return "cannot be told"
-    if p >= 0.05:
+    if p >= SURE:
         return "may be chance"
-    return f"worse than {leader}" if difference > 0 else f"better than {leader} by WAPE"
+    return f"worse than {leader}" if difference > 0 else f"better than {leader}"
 
 
 def _folds(run: Run, folds: pl.DataFrame) -> Table:
@@ -157,8 +160,8 @@ def _folds(run: Run, folds: pl.DataFrame) -> Table:
         known = [v for v in values if v is not None and math.isfinite(v)]
         rows.append([model, *values, _standard_error(known)])
     columns = [Column("model", numeric=False), *(Column(str(c)) for c in cutoffs)]
-    columns.append(Column("± mean", meaning="standard error of the mean over folds"))
-    note = "Columns are cutoffs: the last day known when the fold was forecast."
+    columns.append(Column("±", meaning="standard error of the mean of the folds"))
+    note = "Columns are cutoffs: the last period known when the fold was forecast."
     return Table(f"{run.metric} by fold", columns, rows, note, mark=run.best)
 
 

@@ -1,4 +1,4 @@
-"""Section 7: how the run was made, what failed in it, and how to make it again."""
+"""How the run was made, what failed in it, and how to make it again."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from engine_report.document import (
     Charts,
     Code,
     Column,
+    Fold,
     Listing,
     Prose,
     Section,
@@ -24,6 +25,7 @@ from engine_report.numbers import seconds
 from engine_report.reading import Run
 
 MOST_FAILURES = 30
+WORKERS = "Added up over all workers, which work side by side: more than the run took on the clock."
 
 
 def section(run: Run) -> Section:
@@ -32,8 +34,9 @@ def section(run: Run) -> Section:
     blocks += _failures(run)
     blocks += _timings(run)
     blocks.append(_record(run.manifest))
-    blocks += _plugins(run.manifest)
-    blocks += _calibration(run.manifest)
+    special = [*_plugins(run.manifest), *_calibration(run.manifest)]
+    if special:
+        blocks.append(Fold("For specialists: components, and where intervals come from", special))
     for name, title in (
         ("spec.yaml", "The spec"),
         ("resolved.yaml", "The spec with every default"),
@@ -109,10 +112,10 @@ def _timings(run: Run) -> list[Block]:
     svg = charts.bars(sums.head(20).to_dicts(), "task", "seconds", "seconds of work")
     columns = [Column("tasks", numeric=False), Column("number"), Column("seconds")]
     rows = [list(row) for row in sums.select("task", "len", "seconds").rows()]
-    chart = Chart("Time by task", svg, "Seconds of work by model and stage, over all workers")
+    said = "Seconds of work by model and stage, over all workers"
+    chart = Chart("Time by task", svg, said, WORKERS)
     return [
-        Charts([chart]),
-        Table("Time by task, in numbers", columns, rows, "Over all workers.", folded=True),
+        Fold("Time by task", [Charts([chart]), Table("In numbers", columns, rows, WORKERS)]),
     ]
 
 
@@ -121,7 +124,7 @@ def _record(manifest: Mapping[str, Any]) -> Table:
     pairs = [
         ("run", manifest.get("id")),
         ("status", manifest.get("status")),
-        ("run time", seconds(manifest["seconds"]) if "seconds" in manifest else None),
+        ("run time", f"{seconds(manifest['seconds'])}, on the clock" if "seconds" in manifest else None),
         ("seed", None if manifest.get("seed") is None else str(manifest["seed"])),
         ("engine", manifest.get("engine_version")),
         ("Python", manifest.get("python")),
@@ -139,7 +142,7 @@ def _plugins(manifest: Mapping[str, Any]) -> list[Block]:
     plugins = manifest.get("plugins") or []
     rows = [[p["name"], p["kind"], f"{p['distribution']} {p['version']}"] for p in plugins]
     columns = [Column(name, numeric=False) for name in ("component", "kind", "distribution")]
-    return [Table("Components", columns, rows, folded=True)] if rows else []
+    return [Table("Components", columns, rows)] if rows else []
 
 
 def _calibration(manifest: Mapping[str, Any]) -> list[Block]:
@@ -147,4 +150,4 @@ def _calibration(manifest: Mapping[str, Any]) -> list[Block]:
     rows = [[r["model"], r["cutoff"], r["method"], r["residuals"]] for r in records]
     columns = [Column("model", numeric=False), Column("cutoff", numeric=False),
                Column("method", numeric=False), Column("residuals")]  # fmt: skip
-    return [Table("Where intervals come from", columns, rows, folded=True)] if rows else []
+    return [Table("Where intervals come from", columns, rows)] if rows else []

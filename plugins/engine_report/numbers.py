@@ -29,6 +29,27 @@ def probability(value: object) -> str:
     return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
+def units(value: object) -> str:
+    """Pieces: whole from ten on, with two digits below."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return score(value)
+    if abs(value) >= 10 or float(value).is_integer():
+        return f"{value:,.0f}"
+    return f"{value:.2g}"
+
+
+def measured(value: float | None, unit: str) -> str:
+    """A score with the sign of its unit, if it has one."""
+    return f"{score(value)} %" if unit == "percent" and value is not None else score(value)
+
+
+def points(value: object) -> str:
+    """Percent that are already times a hundred, to a tenth; large ones are whole."""
+    if not isinstance(value, int | float) or not math.isfinite(value):
+        return score(value)
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
+
+
 def percent(share: float, digits: int = 0) -> str:
     """A share as percent."""
     return f"{100 * share:.{digits}f} %"

@@ -1,4 +1,4 @@
-"""Section 4: series as pictures, actual against forecast, and what the residuals say."""
+"""Series as pictures, actual against forecast, and what the residuals say."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import polars as pl
 
 from engine_report import charts, residuals
 from engine_report.compare import wape
-from engine_report.document import Block, Chart, Charts, Gallery, Prose, Section
+from engine_report.document import Block, Chart, Charts, Fold, Gallery, Prose, Section
 from engine_report.finder import searched
-from engine_report.numbers import percent, score
+from engine_report.numbers import percent
 from engine_report.reading import Run
 from engine_report.views import View, marked_stretches, views
 
@@ -22,32 +22,40 @@ def section(run: Run) -> Section:
     elif chosen:
         total = run.rows["unique_id"].n_unique()
         marks = f" Shaded: {' or '.join(run.flags)}." if run.flags else ""
-        level = f" Bands hold {percent(run.interval[2])} by intention." if run.interval else ""
+        level = (
+            f" Bands hold {percent(run.interval[2])} by intention; those that reach far are cut."
+            if run.interval
+            else ""
+        )
         found = searched(run, [name for name, _ in _ranked(run)])
         reach = found.count if found else 0
         blocks.append(
             Prose(
-                f"{len(chosen)} of {total:,} series are drawn, of those with an actual value in the "
-                f"back-test: those with the most error, the "
-                f"lowest WAPE, and others spread over the rest. The search draws {reach:,} of them"
-                f"{_why_not_all(run, reach, total)}. Forecasts are those of {run.leader}."
+                f"{len(chosen)} of {total:,} series are drawn here: those with the most error, the "
+                f"lowest WAPE, and others spread over the rest. Type a name to see any of "
+                f"{reach:,}{_why_not_all(run, reach, total)}. Forecasts are those of {run.leader}."
                 f"{level}{marks}"
             )
         )
         why = dict(chosen)
         drawn = [_picture(run, view, why[view.name]) for view in views(run, list(why))]
-        blocks.append(Gallery(drawn, found=found.text if found else ""))
-    blocks.append(Charts(residuals.pictures(run)))
+        blocks.append(Gallery(drawn, found=found.text if found else "", hint=_hint(run)))
+    blocks.append(Fold("For specialists: what the errors say", [Charts(residuals.pictures(run))]))
     return Section("series", "Pictures of series", blocks)
 
 
 def _why_not_all(run: Run, reach: int, total: int) -> str:
-    """Why a series may not be found; empty if all are."""
+    """Which series can be found."""
     if reach >= total or run.history is None:
-        return ""
+        return " series"
     if run.history["unique_id"].n_unique() <= reach:
-        return ", of which the history is kept"
-    return ", those with the most error, to keep this page small"
+        return " series whose history is kept"
+    return " series, those with the most error, to keep this page small"
+
+
+def _hint(run: Run) -> str:
+    """What a name of a series looks like, for who finds none."""
+    return f"{'/'.join(run.keys) or 'a name'}, such as {run.rows['unique_id'][0]}"
 
 
 def _ranked(run: Run) -> list[tuple[str, float | None]]:
@@ -81,10 +89,7 @@ def choose(run: Run) -> list[tuple[str, str]]:
     if left > 0 and rest.height:
         for name in rest["unique_id"].gather_every(max(rest.height // left, 1)).to_list()[:left]:
             chosen[name] = "spread over the rest"
-    error = dict(each.iter_rows())
-    return [
-        (name, f"{why}, WAPE {score(error[name])}") for name, why in list(chosen.items())[:count]
-    ]
+    return list(chosen.items())[:count]
 
 
 def _picture(run: Run, view: View, why: str) -> Chart:

@@ -135,6 +135,14 @@ class Run:
             if _is_flag(self.history[c]) and (observed[c] != 0).mean() <= MOST_MARKED
         )
 
+    @cached_property
+    def shares(self) -> tuple[str, ...]:
+        """Future covariates that hold shares from 0 to 1, mostly 0: promotions in part, no marks."""
+        if self.history is None:
+            return ()
+        future = [c for c in self._future if c in self.history.columns and c not in self.flags]
+        return tuple(c for c in future if _is_share(self.history[c]))
+
     @property
     def keys(self) -> list[str]:
         """Columns that together name a series."""
@@ -192,6 +200,13 @@ def _is_flag(values: pl.Series) -> bool:
     if not values.dtype.is_numeric():
         return False
     return set(values.drop_nulls().unique().head(3).to_list()) == {0.0, 1.0}
+
+
+def _is_share(values: pl.Series) -> bool:
+    if not values.dtype.is_float() or values.null_count() == values.len():
+        return False
+    ends = (values.min(), values.max())
+    return ends == (0.0, 1.0) and values.n_unique() > 2 and float(str((values == 0).mean())) > 0.5
 
 
 def step_band(run: Run) -> pl.Expr:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -9,10 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from engine_report import browser
-from engine_report.document import Document
-from engine_report.numbers import probability, score
+from engine_report.document import Document, Form
+from engine_report.numbers import points, probability, score, units
 
 TEMPLATES = Path(__file__).parent / "templates"
+SCRIPTS = ("tables.js", "draw.js", "gallery.js")
 
 
 def render(document: Document, form: Literal["html", "md", "pdf", "png"]) -> bytes:
@@ -32,13 +34,19 @@ def _text(document: Document, form: Literal["html", "md"]) -> str:
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    environment.filters |= {"score": score, "number": number, "exact": exact, "cell": cell}
+    environment.filters |= {
+        "score": score,
+        "number": number,
+        "exact": exact,
+        "cell": cell,
+        "words": words,
+    }
     if form == "md":
         return environment.get_template("report.md").render(document=document)
     return environment.get_template("report.html").render(
         document=document,
         style=_inline("style.css"),
-        script=_inline("draw.js") + _inline("script.js"),
+        script=Markup("").join(map(_inline, SCRIPTS)),
         svg=Markup,
     )
 
@@ -47,9 +55,22 @@ def _inline(name: str) -> Markup:
     return Markup((TEMPLATES / name).read_text(encoding="utf-8"))
 
 
-def number(value: object, form: str) -> str:
+WRITTEN: Mapping[Form, Callable[[object], str]] = {
+    "score": score,
+    "probability": probability,
+    "units": units,
+    "percent": points,
+}
+
+
+def number(value: object, form: Form) -> str:
     """A number as its column writes it."""
-    return probability(value) if form == "probability" else score(value)
+    return WRITTEN[form](value)
+
+
+def words(value: object) -> str:
+    """A cell of words: what is not said is left empty."""
+    return "" if value is None else score(value)
 
 
 def exact(value: object) -> str:
@@ -61,7 +82,7 @@ def exact(value: object) -> str:
 
 def cell(value: object) -> str:
     """A Markdown cell: a number as a score, a text that breaks neither table nor page."""
-    text = score(value)
+    text = value if isinstance(value, str) else score(value)
     for bad, good in (
         ("\\", "\\\\"),
         ("|", "\\|"),

@@ -1,4 +1,4 @@
-"""What promotions brought: units on marked periods against a baseline of ordinary ones nearby."""
+"""Estimates of what promotions brought: marked periods against ordinary ones nearby."""
 
 from __future__ import annotations
 
@@ -7,15 +7,13 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from engine_report.document import Block, Column, Prose, Table
 from engine_report.reading import Run
 
 REACH = 4
-"""Seasons looked back and ahead for ordinary periods."""
+"""Ordinary periods looked for before and after, at the same place of the week."""
 LEAST_EPISODES = 10
 LEAST_SHARE = 0.25
-"""Of the usual units of a date: with less of it unmarked, the date's own season is not known."""
-MOST_PRODUCTS = 30
+"""Of the usual units of a date: with less of it unmarked, the date's own factor is not known."""
 
 
 @dataclass(frozen=True)
@@ -48,43 +46,21 @@ class Uplift:
     revenue: Ratio | None
 
 
-def blocks(run: Run) -> list[Block]:
-    """Tables of promotions by their marks and by product, in units and in revenue."""
-    rows = marked_rows(run)
-    by_mark = _by_mark(rows)
-    if rows is None or not by_mark:
-        return []
-    made: list[Block] = [
-        Prose(
-            "What marked periods sold against a baseline: the mean of the unmarked periods of the "
-            f"same series at the same place of the season, up to {REACH} seasons before and after, "
-            "freed of the season of the year that all series share. "
-            "It is a comparison, not an experiment: what else was different then counts as well. "
-            "Periods without stock are left out."
-        ),
-        *_tables("by mark", "marks", by_mark),
-    ]
-    keys = [k for k in _keys(run) if rows[k].n_unique() > 1]
-    if keys:
-        alone = rows.filter(pl.col("marks") == by_mark[0].name)
-        found = [u for u in (estimate(n, part) for n, part in _parts(alone, keys[-1])) if u]
-        if found:
-            made += _tables(f"of {by_mark[0].name} by {keys[-1]}", keys[-1], found)
-    return made
-
-
 def largest(run: Run) -> Uplift | None:
     """The uplift of the mark with the most periods; None if there is nothing to tell."""
-    return next(iter(_by_mark(marked_rows(run))), None)
+    return next(iter(by_column(marked_rows(run), "marks")), None)
 
 
-def _by_mark(rows: pl.DataFrame | None) -> list[Uplift]:
+def by_column(rows: pl.DataFrame | None, column: str, most: int | None = None) -> list[Uplift]:
+    """Uplift by the values of a column of marked rows, at most of `most`, the most periods first."""
     if rows is None or rows.is_empty():
         return []
-    return [u for u in (estimate(name, part) for name, part in _parts(rows, "marks")) if u]
+    parts = rows.sort(column).partition_by(column, maintain_order=True)
+    parts.sort(key=lambda part: -part.height)
+    return [u for u in (estimate(str(part[column][0]), part) for part in parts[:most]) if u]
 
 
-def _keys(run: Run) -> list[str]:
+def keys(run: Run) -> list[str]:
     """Columns of categories in the marked rows: statics, then key columns."""
     static = list((run.spec.get("data", {}).get("covariates") or {}).get("static") or [])
     known = run.series.columns if run.series is not None else []
@@ -97,7 +73,7 @@ def marked_rows(run: Run) -> pl.DataFrame | None:
     """
     if run.history is None or run.series is None or not run.flags:
         return None
-    season = _season(run)
+    places = place_count(run)
     price = run.column(run.params.price)
     stockout = run.column(run.params.stockout)
     on = [pl.col(c).fill_null(0) != 0 for c in run.flags]
@@ -111,12 +87,12 @@ def marked_rows(run: Run) -> pl.DataFrame | None:
         cut=pl.lit(False) if stockout is None else pl.col(stockout).fill_null(0) != 0,
     )
     ordinary = (pl.col("marks") == "") & ~pl.col("cut") & pl.col("y").is_not_null()
-    place = pl.int_range(pl.len()).over("unique_id") % season
+    place = pl.int_range(pl.len()).over("unique_id") % places
     frame = frame.with_columns(place=place, ordinary=ordinary)
     episode = pl.col("marks").rle_id().over("unique_id").alias("episode")
     frame = frame.with_columns(episode, index=_season_of_the_year(frame))
     frame = frame.with_columns(*_baselines(["unique_id", "place"]))
-    series = run.series.select("unique_id", *_keys(run))
+    series = run.series.select("unique_id", *keys(run))
     return frame.filter(
         pl.col("marks") != "",
         ~pl.col("cut"),
@@ -126,7 +102,7 @@ def marked_rows(run: Run) -> pl.DataFrame | None:
 
 
 def _baselines(by: list[str]) -> list[pl.Expr]:
-    """Means over the ordinary rows among the `REACH` before and after, at one place of the season.
+    """Means over the ordinary rows among the `REACH` before and after, at one place of the week.
 
     Units are compared after division by the shared `index` of their date.
     """
@@ -166,16 +142,12 @@ def _season_of_the_year(frame: pl.DataFrame) -> pl.Series:
     return frame.select("ds").join(yearly, on="ds", how="left", maintain_order="left")["index"]
 
 
-def _season(run: Run) -> int:
-    """Seven for days; else 1: a yearly season needs more years than most panels have."""
+def place_count(run: Run) -> int:
+    """Places that are told apart: the seven of a week of days; else 1, as a yearly season needs more
+    years than most panels have.
+    """
     season = run.freq.season
     return season if season <= 7 else 1
-
-
-def _parts(rows: pl.DataFrame, column: str) -> list[tuple[str, pl.DataFrame]]:
-    parts = rows.sort(column).partition_by(column, maintain_order=True)
-    parts.sort(key=lambda part: -part.height)
-    return [(str(part[column][0]), part) for part in parts[:MOST_PRODUCTS]]
 
 
 def estimate(name: str, rows: pl.DataFrame) -> Uplift | None:
@@ -209,28 +181,3 @@ def _ratio(values: pl.Series, base: pl.Series) -> Ratio:
     return Ratio(
         whole, float(values.sum()), ratio - 1, ratio - 1 - 1.96 * error, ratio - 1 + 1.96 * error
     )
-
-
-NOTE = "low, high: 95 % interval of the uplift, over episodes."
-
-
-def _tables(what: str, name: str, found: list[Uplift]) -> list[Block]:
-    """One table of units, and one of revenue if prices are known."""
-    ends = [Column(name, numeric=False), Column("uplift %"), Column("low"), Column("high")]
-    units = [Column("extra units"), Column("units sold"), Column("baseline units")]
-    counts = [Column("periods"), Column("episodes")]
-    rows = [[u.name, *_cells(u.units), u.periods, u.episodes] for u in found]
-    made: list[Block] = [Table(f"Promotion uplift {what}", [*ends, *units, *counts], rows, NOTE)]
-    priced = [[u.name, *_cells(u.revenue)] for u in found if u.revenue is not None]
-    if priced:
-        money = [Column("extra revenue"), Column("revenue"), Column("baseline revenue")]
-        note = (
-            f"Units times price, against baseline units times the usual price; before cost. {NOTE}"
-        )
-        made.append(Table(f"Revenue uplift {what}", [*ends, *money], priced, note))
-    return made
-
-
-def _cells(ratio: Ratio) -> list[float]:
-    shares = [100 * ratio.share, 100 * ratio.low, 100 * ratio.high]
-    return [*shares, ratio.gain, ratio.value, ratio.baseline]

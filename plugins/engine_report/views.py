@@ -10,6 +10,8 @@ import polars as pl
 from engine_report.reading import Run
 
 LEAST_PERIODS, MOST_PERIODS = 40, 160
+ROOM = 0.3
+"""Of the height of actual values and forecasts: how far a band is drawn beyond them."""
 
 
 @dataclass(frozen=True)

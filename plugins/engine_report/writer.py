@@ -8,15 +8,35 @@ from engine.compare.runs import Comparison
 from engine.contracts import Results
 from engine.replace import replaced
 from engine.rundir import RunRecord
-from engine_report import drivers, health, leaderboard, making, pictures, segments, verdict
+from engine_report import (
+    ahead,
+    drivers,
+    health,
+    leaderboard,
+    making,
+    pictures,
+    promotions,
+    segments,
+    verdict,
+)
 from engine_report.differences import differences
 from engine_report.document import Document
 from engine_report.params import ReportParams
 from engine_report.reading import Run, read
 from engine_report.render import render
 
-SECTIONS = (verdict, leaderboard, segments, pictures, drivers, health, making)
-FOR_A_COMMENT = ("verdict", "leaderboard", "segments")
+SECTIONS = (
+    verdict,
+    ahead,
+    promotions,
+    leaderboard,
+    segments,
+    pictures,
+    drivers,
+    health,
+    making,
+)
+FOR_A_COMMENT = (verdict, ahead, leaderboard, segments)
 """Sections of the Markdown form: what a reviewer needs."""
 
 
@@ -49,10 +69,9 @@ def _written(target: Path, made: Document, params: ReportParams) -> Path:
 
 def document(run: Run) -> Document:
     """The report of a run, all sections of its format."""
-    made = [
-        module.section(run)
-        for module in SECTIONS
-        if run.params.format != "md" or module.__name__.rpartition(".")[2] in FOR_A_COMMENT
-    ]
+    modules = SECTIONS if run.params.format != "md" else FOR_A_COMMENT
+    made = [part for part in (module.section(run) for module in modules) if part.blocks]
     identifier = str(run.manifest.get("id", run.results.folder.name))
-    return Document(run.results.name, f"run {identifier}", verdict.sentence(run), made)
+    return Document(
+        run.results.name, f"run {identifier}", verdict.sentence(run), made, verdict.notice(run)
+    )

@@ -21,10 +21,11 @@ from engine.rundir import read_run
 from engine.runner import run as run_spec
 from engine.spec.validate import validate_text
 from engine_report import uplift
+from engine_report.document import Section
+from engine_report.failing import weakest
 from engine_report.numbers import score
 from engine_report.params import ReportParams
-from engine_report.reading import read
-from engine_report.segments import weakest
+from engine_report.reading import Run, read
 from engine_report.writer import ReportWriter, document
 from tests.plugins.report_runs import SPEC, Page, finished_run
 
@@ -48,6 +49,11 @@ def results(folder: Path, **tables: pl.DataFrame) -> Results:
 def written(folder: Path, target: Path, made: Results, **options: object) -> str:
     (path,) = ReportWriter(ReportParams(path=str(target), **options)).write(made)
     return path.read_text()
+
+
+def section(run: Run, name: str) -> Section:
+    (found,) = [s for s in document(run).sections if s.name == name]
+    return found
 
 
 def test_the_run_names_its_report(folder: Path):
@@ -110,22 +116,24 @@ def test_every_other_score_in_the_page_is_that_of_scores_parquet(folder: Path, p
         for row in rows
         for metric, v in zip(head[2:], row[2:], strict=True)
     } == {(m, s, k): v for m, s, k, v in asked.select("model", "segment", "metric", "value").rows()}
-    _, *tests = page.tables["Are the others different from ridge?"]
+    _, *tests = page.tables["Are the others different from ridge by wape?"]
     difference = value["snaive", "wape"] - value["ridge", "wape"]
-    assert float(tests[0][1]) == pytest.approx(difference, rel=1e-9)
+    assert float(tests[0][2]) == pytest.approx(difference, rel=1e-9)
 
 
 def test_the_verdict_says_what_fails_what_promotions_sold_and_how_much_is_ahead(folder: Path):
     run = read(results(folder), ReportParams())
     blocks = document(run).sections[0].blocks
     said = " ".join(b.text for b in blocks if b.kind == "prose")
+    order = section(run, "order").blocks
+    ordered = " ".join(b.text for b in order if b.kind == "prose")
     scores = pl.read_parquet(folder / "scores.parquet").filter(model="ridge", metric="wape")
     whole = scores.filter(pl.col("cutoff").is_null(), pl.col("segment") == "all")["value"].item()
     assert f"errors add up to {100 * whole:.0f} % of the actual units" in said
     assert "Periods marked promo sold" in said
     forecast = pl.read_parquet(folder / "forecast.parquet").filter(model="ridge")
-    assert f"ridge forecasts {forecast['y_hat'].sum():,.0f} units in sum" in said
-    (ahead,) = [b for b in blocks if b.kind == "table"]
+    assert f"ridge forecasts {forecast['y_hat'].sum():,.0f} units in sum" in ordered
+    (ahead,) = [b for b in order if b.kind == "table"]
     sums = forecast.group_by("unique_id").agg(pl.col("y_hat").sum())
     assert {row[0]: row[1] for row in ahead.rows} == pytest.approx(dict(sums.iter_rows()))
 
@@ -173,7 +181,7 @@ def test_a_series_called_script_is_shown_and_not_run(folder: Path, tmp_path: Pat
     }
     text = written(folder, tmp_path / "r.html", results(folder, **tables))
     scripts = [a for t, a in Page(text).tags if t == "script"]
-    assert [a.get("type") for a in scripts] == ["application/json", None]
+    assert [a.get("type") for a in scripts] == ["application/json", "application/json", None]
     assert "<script>alert" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
     comment = written(folder, tmp_path / "r.md", results(folder, **tables), format="md")
@@ -225,7 +233,7 @@ def test_markdown_has_the_verdict_first_and_balanced_folds(folder: Path, capsys)
     assert invoke(["report", str(folder), "--format", "md"]) == 0
     text = (folder / "report.md").read_text()
     assert text.startswith("### tiny: Use ridge: its wape over 3 folds is 0.")
-    assert text.count("<details>") == text.count("</details>") == 2
+    assert text.count("<details>") == text.count("</details>") == 3
     head = next(line for line in text.splitlines() if line.startswith("| model | wape | mae"))
     assert text.splitlines()[text.splitlines().index(head) + 1].count("|") == head.count("|")
 

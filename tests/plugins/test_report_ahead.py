@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from engine_report import ahead, verdict
+from engine_report import ahead, trust
 from engine_report.classes import groupings
 from engine_report.residuals import autocorrelation
 
@@ -39,6 +39,7 @@ def a_run(n_series: int = 60, noise: float = 0.3) -> SimpleNamespace:
         rows=frame, series=series, history=frame.filter(model="m").select("unique_id", "ds", "y"),
         leader="m", best="m", quantiles={0.1: "q0.1", 0.9: "q0.9"}, spec={"minimum": 0}, keys=[],
         forecast=last.drop("y"), models=("m",), interval=("q0.1", "q0.9", 0.8),
+        flags=(), baseline="m",
     )  # fmt: skip
 
 
@@ -87,10 +88,10 @@ def test_the_verdict_on_the_interval_says_which_end_is_at_fault(low, high, said)
     y = [0.0] * 40 + [10.0 + i % 10 for i in range(60)]
     if low == 4.0:
         y = [3.0] * 25 + y[25:]
-    rows = pl.DataFrame({"model": "m", "y": y, "q0.1": low, "q0.9": high})
+    rows = pl.DataFrame({"model": "m", "y": y, "q0.1": low, "q0.9": high, "cutoff": 0})
     run = a_run(n_series=1)
     run.rows = rows
-    text, _ = verdict._interval(run)
+    text, _ = trust.interval_said(run)
     assert said in text
 
 
@@ -125,14 +126,17 @@ def test_numbers_are_cut_into_quarters_and_keys_are_not():
     [
         ({"target": "log1p", "correction": "median"}, "correction: mean in the spec would lift it"),
         ({"target": "log1p", "correction": "mape"}, "aims low on purpose"),
-        ({"target": "none"}, "too low. Plan totals"),
+        (
+            {"target": "none"},
+            "of 100 units sold it forecast 80. Multiply totals by 1.25 (1 / 0.800)",
+        ),
     ],
 )
 def test_a_forecast_that_leans_low_is_told_with_its_reason(options, said):
     run = a_run()
     run.spec = {"models": {"m": options}}
     run.rows = run.rows.with_columns(error=-0.2 * pl.col("y"))
-    text, tone = verdict._lean(run)
+    text, tone = trust.lean_said(run)
     assert text.startswith("In sum its forecasts were 20.0 % too low")
     assert said in text
     assert tone == "note"

@@ -119,6 +119,13 @@ def test_the_legend_names_only_what_is_drawn_in_the_color_it_always_has():
     assert "var(--c1)" not in svg
 
 
+def test_values_far_apart_are_drawn_on_a_log_scale_that_is_named():
+    frame = pl.DataFrame({"step": [1, 2] * 2, "value": [1.0, 1.1, 9.0, 9.5], "model": list("aabb")})
+    assert "WAPE (log scale)" in charts.lines(frame, "step", "value", ["a", "b"], ("step", "WAPE"))
+    near = frame.with_columns(value=pl.col("value") / 10 + 1)
+    assert "log scale" not in charts.lines(near, "step", "value", ["a", "b"], ("step", "WAPE"))
+
+
 def luminance(color: str) -> float:
     """Relative luminance of WCAG 2.2 of `#rrggbb` or `#rgb`."""
     digits = color[1:] if len(color) == 7 else "".join(2 * c for c in color[1:])

@@ -1,6 +1,6 @@
-"use strict";
 // A series that was searched for, drawn as the pictures that are on the page from the start.
-const SIZE = { width: 460, height: 215, left: 52, right: 8, top: 24, bottom: 24 };
+const SIZE = { width: 460, height: 215, left: 58, right: 8, top: 24, bottom: 24 };
+const FEW_STEPS = 3;
 const KINDS = [["actual", "--ink"], ["forecast of a fold", "--c1"], ["forecast ahead", "--c2"]];
 
 function element(name, attributes, parent, text) {
@@ -76,7 +76,7 @@ function drawSeries(found, entry) {
     const [from, to] = [Math.max(marks[i], begin), Math.min(marks[i + 1], last)];
     if (to > from) element("rect", { x: x(from), width: x(to) - x(from), y: SIZE.top, height: inner[1], fill: "var(--shade)" }, svg);
   }
-  const label = { fill: "var(--ink)", "font-size": 10 };
+  const label = { fill: "var(--ink)", "font-size": 12 };
   for (const tick of ticks(bottom, top)) {
     element("line", { x1: SIZE.left, x2: SIZE.width - SIZE.right, y1: y(tick), y2: y(tick), stroke: "var(--rule)" }, svg);
     element("text", { ...label, x: SIZE.left - 5, y: y(tick) + 3.5, "text-anchor": "end" }, svg, Number(tick.toPrecision(6)).toLocaleString("en"));
@@ -93,12 +93,17 @@ function drawSeries(found, entry) {
   element("path", { d: path(begin, actual, x, y), fill: "none", stroke: "var(--ink)", "stroke-linecap": "round" }, svg);
   for (const { kind, start, columns } of forecasts) {
     element("path", { d: path(start, columns[0], x, y), fill: "none", stroke: `var(${KINDS[kind + 1][1]})`, "stroke-width": 1.8, "stroke-linecap": "round" }, svg);
+    if (columns[0].length <= FEW_STEPS) {
+      columns[0].forEach((value, i) => {
+        if (!Number.isNaN(value)) element("circle", { cx: x(start + i), cy: y(value), r: 2.4, fill: `var(${KINDS[kind + 1][1]})` }, svg);
+      });
+    }
   }
   let place = SIZE.left;
   for (const [word, color] of KINDS) {
     element("circle", { cx: place + 4, cy: 10, r: 4, fill: `var(${color})` }, svg);
     element("text", { ...label, x: place + 12, y: 13.5 }, svg, word);
-    place += 24 + 6.2 * word.length;
+    place += 24 + 7 * word.length;
   }
   const figure = document.createElement("figure");
   figure.dataset.name = name;
