@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from engine.components import Capabilities
 from engine.data.panel import Panel
-from engine.execute import workers_of
+from engine.design import SHARD_ROWS
 from engine.features import FeaturePlan
 from engine.machine import available_memory, memory_text
-from engine.registry import Registry
 from engine.spec.model import RunSpec
 
 CELL = 8
-"""Bytes of one value."""
+"""Bytes of one value of a feature while it is made."""
 
 COPIES = 3
 """Of the panel, while it is read, checked and scored."""
@@ -20,19 +22,26 @@ PROCESS = 150 * 2**20
 
 
 def needed_memory(
-    panel: Panel, features: FeaturePlan, spec: RunSpec, registry: Registry
+    panel: Panel,
+    features: FeaturePlan,
+    spec: RunSpec,
+    able: Mapping[str, Capabilities],
+    workers: int,
 ) -> dict[str, int | None]:
     """Bytes that a run needs, at a guess, and bytes that are `available`; None if unknown.
 
-    Every worker is taken to hold the whole panel with its features once, as a global model does:
-    on the shipped specs that is within a factor of two. `engine plan` measures it.
+    Every worker is taken to hold the panel once more with its features: a mergeable model those of
+    two shards of rows, any other all of them. What a model needs beside its data, as a network
+    does, is not known here; `engine plan` measures it.
     """
-    rows, width = panel.frame.height, panel.frame.width
-    worker = rows * (width + len(features.names)) * CELL
-    own = COPIES * rows * width * CELL
-    models, folds = len(spec.models), spec.backtest.folds
-    workers = workers_of(spec, registry, models * folds)
-    needed = PROCESS + own + workers * (PROCESS + worker)
+    size, rows = int(panel.frame.estimated_size()), panel.frame.height
+    shards = 2 * (spec.run.shard_rows or SHARD_ROWS)
+    streamed = all(
+        can.mergeable or (can.input == "panel" and not spec.models[name].features)
+        for name, can in able.items()
+    )
+    made = CELL * len(features.names) * (min(rows, shards) if streamed else rows)
+    needed = PROCESS + COPIES * size + workers * (PROCESS + size + made)
     return {"needed": needed, "available": available_memory()}
 
 

@@ -28,7 +28,7 @@ from engine.data.fingerprint import panel_fingerprint
 from engine.data.panel import Panel
 from engine.errors import EXIT_FAILURES, EXIT_GATE, EXIT_OK
 from engine.evaluate import Scores, evaluate
-from engine.execute import Execution, execute
+from engine.execute import Execution, execute, workers_of
 from engine.failures import Filled, fill_from_fallback, skipped_series
 from engine.footprint import needed_memory
 from engine.gate.judge import Evidence, judge
@@ -137,7 +137,9 @@ def _run(
     folds = make_folds(panel, spec)
     features = plan_of(panel, spec, registry)
     check_models(panel, spec, registry)
-    observers.event("memory", needed_memory(panel, features, spec, registry))
+    workers = workers_of(spec, registry, len(spec.models) * spec.backtest.folds)
+    needed = needed_memory(panel, features, spec, capabilities(spec, registry), workers)
+    observers.event("memory", needed)
 
     with RunFolder(output, spec.name, manifest.spec_fingerprint(loaded)) as folder:
         outputs.begin(folder, loaded, registry, source)

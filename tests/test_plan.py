@@ -13,13 +13,14 @@ from hypothesis import given, settings, strategies as st
 
 from engine import footprint, hookimpl
 from engine.cli.main import invoke
-from engine.footprint import memory_warning
+from engine.footprint import memory_warning, needed_memory
 from engine.plan import probe
 from engine.plan.estimate import Plan, make_plan, plan_from
 from engine.plan.trial import Point, Trial, samples, try_out
 from engine.registry import Registry
-from engine.runner import run
+from engine.runner import capabilities, run
 from engine.spec.validate import LoadedSpec, validate_text
+from engine.workspace import plan_of
 
 SPEC = """version: 1
 name: tiny
@@ -284,3 +285,35 @@ def test_a_run_warns_when_the_memory_will_not_do(home, capsys, monkeypatch):
 @pytest.mark.parametrize(("needed", "available"), [(None, 5), (5, None), (5, 5)])
 def test_no_warning_where_it_will_do_or_nobody_knows(needed, available):
     assert memory_warning(needed, available) == ""
+
+
+def test_beyond_a_few_shards_a_streamed_model_grows_by_the_panel_alone(trial, loaded):
+    points = {
+        name: [Point(1_000, 1.0, 1.0, 10**9), Point(2_000, 2.0, 1.0, 2 * 10**9)]
+        for name in ("snaive", "ridge")
+    }
+    spec = loaded.spec.model_copy(
+        update={"run": loaded.spec.run.model_copy(update={"shard_rows": 500})}
+    )
+    made = plan_from(replace(trial, points=points, streamed=["ridge"]), spec, beyond=False)
+    held = {model.model: model.memory for model in made.models}
+    whole = plan_from(replace(trial, points=points, streamed=[]), spec, beyond=False)
+    every = next(model.memory for model in whole.models if model.model == "ridge")
+    assert 10**9 < held["ridge"] < 10**9 + 2**20 < every
+
+
+def test_the_quick_guess_counts_all_features_of_a_model_that_keeps_them(trial, loaded, registry):
+    features, able = (
+        plan_of(trial.panel, loaded.spec, registry),
+        capabilities(loaded.spec, registry),
+    )
+    spec = loaded.spec.model_copy(
+        update={"run": loaded.spec.run.model_copy(update={"shard_rows": 100})}
+    )
+    keeps = {name: replace(can, mergeable=False) for name, can in able.items()}
+    streamed, kept = (
+        needed_memory(trial.panel, features, spec, abilities, 2)["needed"]
+        for abilities in (able, keeps)
+    )
+    more = trial.panel.frame.height - 200
+    assert kept - streamed == 2 * 8 * len(features.names) * more

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.backtest import Task
+from engine.design import SHARD_ROWS
 from engine.machine import available_memory, cores
 from engine.plan.trial import Note, Point, Trial, history_rows, try_out
 from engine.registry import Registry
@@ -17,6 +18,12 @@ from engine.spec.validate import LoadedSpec
 
 TABLE_BYTES = 8 * 12 * 4
 """Bytes of a forecast row while it is scored: a dozen columns, copied a few times."""
+
+SHARDS = 2
+"""Shards whose features a streamed model holds: one that is read, one that is being made."""
+
+PANELS = 2
+"""Panels that a fit holds: the one that it was given, and a copy cut at the cutoff."""
 
 
 @dataclass(frozen=True)
@@ -190,9 +197,19 @@ def _model_plan(model: str, cost: _Cost, trial: Trial, spec: RunSpec) -> ModelPl
         fits=sum(series) if tasks and tasks[0].series is not None else len(tasks),
         tasks=len(tasks),
         seconds=sum(seconds) + started if cost.known else None,
-        memory=cost.memory(max(rows, default=0)),
+        memory=_memory(cost, max(rows, default=0), trial, spec, streamed=model in trial.streamed),
         reason=trial.reasons.get(model, ""),
     )
+
+
+def _memory(cost: _Cost, rows: int, trial: Trial, spec: RunSpec, *, streamed: bool) -> int:
+    """Bytes of a process that fits to so many rows; beyond a few shards only the panel grows."""
+    most = SHARDS * (spec.run.shard_rows or SHARD_ROWS)
+    if not streamed or rows <= most:
+        return cost.memory(rows)
+    frame = trial.panel.frame
+    row = PANELS * frame.estimated_size() / max(frame.height, 1)
+    return cost.memory(most) + int(row * (rows - most))
 
 
 def _rows_of(trial: Trial, spec: RunSpec, tasks: Sequence[Task]) -> tuple[list[int], list[int]]:

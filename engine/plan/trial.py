@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,7 @@ class Trial:
     process: at most while reading, after it, and at most in that run. workers: tasks at a time.
     trouble: why the stages after the fits could not be tried. first: seconds of the stages of a run
     on next to no rows, made before: what they cost whatever the size; empty if `rows` are no more.
+    streamed: models that hold the features of a few shards of rows at a time, whatever the rows.
     """
 
     panel: Panel
@@ -87,6 +88,7 @@ class Trial:
     workers: int
     trouble: str = ""
     first: Mapping[str, float] = field(default_factory=dict)
+    streamed: Collection[str] = ()
 
 
 def history_rows(panel: Panel, spec: RunSpec, cutoff: int) -> npt.NDArray[np.int64]:
@@ -142,6 +144,7 @@ def try_out(
         panel, folds, tasks, measured.points, measured.reasons, measured.startup, begun, reading,
         stages, sample.frame.height if sample else 0, forecasts, (reached, held, peak_memory()),
         workers_of(spec, registry, len(tasks)), trouble, first if smallest else {},
+        [model for model, can in able.items() if can.input == "design" and can.mergeable],
     )  # fmt: skip
 
 
