@@ -60,17 +60,18 @@ def blocks(run: Run) -> list[Block]:
     mine = None if forecast is None else forecast.filter(pl.col("model") == run.leader)
     if mine is None or mine.is_empty():
         return []
-    spread = spread_of(run)
-    each = sums(run, mine, spread)
+    none = nothing_forecast(run)
+    nothing = none.series if none else frozenset()
+    spread = spread_of(run, nothing)
+    each = sums(run, mine, spread, nothing)
     made: list[Block] = [Prose(_when(run, mine))]
     made += [Prose(text, "note") for text in assumed(run)]
-    made.append(Figures(_totals(run, each)))
-    none = nothing_forecast(run)
+    made.append(Figures(_totals(run, each, nothing)))
     if none is not None:
         made.append(Prose(_not_these(none), "bad"))
     if spread is not None:
         made.append(Prose(_use(spread)))
-    made.append(_table(run, each, spread, mine, none.series if none else frozenset()))
+    made.append(_table(run, each, spread, mine, nothing))
     picture = _picture(run, mine)
     made += [Charts([picture])] if picture is not None else []
     return [*made, Prose(_files(run))]
@@ -111,7 +112,8 @@ def assumed(run: Run) -> list[str]:
     if none:
         text += (
             f" So it assumes no promotion ({' = '.join([*none, '0'])}): where one is planned, more "
-            "will be sold than forecast here and than is 'enough'."
+            "will be sold than forecast here. Where none is, less than 'enough' will do, whose margin is "
+            "that of past periods with their promotions."
         )
     text += (
         " Errors, intervals and 'enough' were measured on past periods in which these values were "
@@ -139,21 +141,23 @@ def _shortened(names: list[str], most: int = 4) -> list[str]:
     return names if len(names) <= most else [*names[:most], f"{len(names) - most} more"]
 
 
-def _totals(run: Run, each: pl.DataFrame) -> list[Figure]:
-    """Sums over all series."""
+def _totals(run: Run, each: pl.DataFrame, nothing: Collection[str]) -> list[Figure]:
+    """Sums over all series; nothing: series that are left out of the correction."""
     whole = float(each["ahead"].sum())
     items = [Figure("forecast of all series", units(whole), f"{each.height:,} series")]
     ordinary = bool(no_promotion(run))
-    found = trust.lean_by_mark(run).get("ordinary") if ordinary else trust.lean(run)
+    found = (
+        trust.lean_by_mark(run, nothing).get("ordinary") if ordinary else trust.lean(run, nothing)
+    )
     if found is not None and found.factor is not None and abs(found.share) > trust.LEEWAY:
         side = "high" if found.share > 0 else "low"
         detail = f"times {found.factor:.2f}, as it was {percent(abs(found.share), 1)} too {side}"
         detail += " without promotion" if ordinary else ""
         items.append(Figure("the same, corrected", units(whole * found.factor), detail))
     if each["enough"].null_count() < each.height:
-        items.append(
-            Figure("'enough' of all series", units(each["enough"].sum()), "each series by itself")
-        )
+        detail = "each series by itself"
+        detail += f", without {len(nothing):,} that have none" if nothing else ""
+        items.append(Figure("'enough' of all series", units(each["enough"].sum()), detail))
     if each["before"].null_count() < each.height:
         detail = "in as many periods"
         if each["before"].null_count():
@@ -167,7 +171,8 @@ def _use(spread: Spread) -> str:
     seen = ", ".join(f"{v} {n:,}" for v, n in spread.factors.select("volume", "sums").iter_rows())
     return (
         "How to use it: order 'forecast' less your stock where left-over goods cost as much as "
-        "missing ones; order 'enough' less your stock where missing goods cost more. "
+        "missing ones, as it is the middle of what may come, also of a single series: only totals are "
+        "to be corrected. Order 'enough' less your stock where missing goods cost more. "
         f"'enough' would have lasted for the whole time in {percent(spread.level)} of {spread.sums:,} "
         f"such sums in the back-test, those with a value in {percent(WHOLE)} of their periods (by volume "
         f"class: {seen}; a class of fewer than {LEAST_SUMS} uses all). Its margin is the class' own and "
@@ -184,8 +189,11 @@ def _files(run: Run) -> str:
     return f"Every series and period, with its quantiles, is in the run's folder: {words.listed(names)}."
 
 
-def spread_of(run: Run) -> Spread | None:
-    """Errors of sums over the horizon; None without quantiles or with too few sums."""
+def spread_of(run: Run, nothing: Collection[str] = ()) -> Spread | None:
+    """Errors of sums over the horizon, but of `nothing`, series of which nothing is forecast.
+
+    None without quantiles or with too few sums.
+    """
     if not run.quantiles or run.series is None:
         return None
     level = max(run.quantiles)
@@ -195,7 +203,7 @@ def spread_of(run: Run) -> Spread | None:
     found = (
         tested.group_by("unique_id", "cutoff")
         .agg(pl.len(), pl.col("y").sum(), pl.col("y_hat").sum())
-        .filter(pl.col("len") >= WHOLE * steps)
+        .filter(pl.col("len") >= WHOLE * steps, ~pl.col("unique_id").is_in(list(nothing)))
         .join(usual, on="unique_id", how="inner")
         .with_columns(size=_size(pl.col("y_hat"), pl.col("mean") * pl.col("len")))
         .filter(pl.col("size") > 0)
@@ -224,7 +232,9 @@ def _size(forecast: pl.Expr, usual: pl.Expr) -> pl.Expr:
     return (forecast.abs() + usual.abs()) / 2
 
 
-def sums(run: Run, mine: pl.DataFrame, spread: Spread | None) -> pl.DataFrame:
+def sums(
+    run: Run, mine: pl.DataFrame, spread: Spread | None, nothing: Collection[str] = ()
+) -> pl.DataFrame:
     """`unique_id, ahead, first, enough, before` of each series, the largest forecast first.
 
     ahead: sum of the forecast. first: forecast of the first period. before: sum of y over as many
@@ -242,7 +252,7 @@ def sums(run: Run, mine: pl.DataFrame, spread: Spread | None) -> pl.DataFrame:
         enough = pl.col("ahead") + pl.col("factor") * _size(pl.col("ahead"), usual)
         lowest = run.spec.get("minimum")
         enough = enough if lowest is None else pl.max_horizontal(enough, pl.lit(float(lowest)))
-    made = made.with_columns(enough=enough)
+    made = made.with_columns(enough=pl.when(~pl.col("unique_id").is_in(list(nothing))).then(enough))
     before = pl.DataFrame(schema={"unique_id": pl.String, "before": pl.Float64})
     if run.history is not None:
         known = run.history.filter(pl.col("y").is_not_null(), pl.col("ds") < mine["ds"].min())
@@ -260,8 +270,8 @@ def _not_these(none: Nothing) -> str:
     one = len(none.series) == 1
     return (
         f"Do not order {names} from this forecast: it is practically 0, while in the back-test "
-        f"{'it' if one else 'they'} sold more than five times what was forecast. The column 'caution' "
-        f"marks {'it' if one else 'them'}."
+        f"{'it' if one else 'they'} sold more than five times what was forecast. What was sold before is "
+        f"the better guide. The column 'caution' marks {'it' if one else 'them'}."
     )
 
 

@@ -187,7 +187,9 @@ def _losses(run: Run, found: list[Segments]) -> list[Block]:
         if row[3] is not None and row[3] < 0
     ]
     if not worse:
-        text = f"{run.leader} has a lower WAPE than {run.baseline} in every group of this section"
+        text = (
+            f"{run.leader} has a lower WAPE than {run.baseline} in every group of the tables here"
+        )
         return [
             Prose(f"{text}{_single(run)}.", "good" if nothing_forecast(run) is None else "plain")
         ]

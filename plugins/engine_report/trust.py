@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import polars as pl
 
+from engine_report.failing import nothing_forecast
 from engine_report.numbers import percent, score
 from engine_report.reading import Run
 from engine_report.words import listed
@@ -29,16 +30,21 @@ class Lean:
     factor: float | None
 
 
-def lean(run: Run) -> Lean | None:
-    """Of the leader; None where nothing was sold."""
-    return _lean(run.rows.filter(pl.col("model") == run.leader))
+def lean(run: Run, without: Collection[str] = ()) -> Lean | None:
+    """Of the leader, `without` some series; None where nothing was sold."""
+    return _lean(_tested(run, without))
 
 
-def lean_by_mark(run: Run) -> dict[str, Lean]:
+def lean_by_mark(run: Run, without: Collection[str] = ()) -> dict[str, Lean]:
     """Of the leader in promoted and in ordinary periods, where the run keeps them."""
-    rows = by_mark(run, run.rows.filter(pl.col("model") == run.leader))
+    rows = by_mark(run, _tested(run, without))
     found = {name: _lean(part) for (name,), part in rows.group_by("mark", maintain_order=True)}
     return {str(name): one for name, one in found.items() if one is not None}
+
+
+def _tested(run: Run, without: Collection[str]) -> pl.DataFrame:
+    rows = run.rows.filter(pl.col("model") == run.leader)
+    return rows.filter(~pl.col("unique_id").is_in(list(without))) if without else rows
 
 
 def _lean(rows: pl.DataFrame) -> Lean | None:
@@ -59,15 +65,21 @@ def lean_said(run: Run) -> tuple[str, str] | None:
     text = f"In sum its forecasts were {percent(abs(found.share), 1)} too {side}"
     if abs(found.share) <= LEEWAY:
         return f"{text}.", "plain"
-    by_mark_ = lean_by_mark(run)
+    none = nothing_forecast(run)
+    others = lean(run, none.series) if none else found
+    if none and others:
+        text += (
+            f", {percent(abs(others.share), 1)} without the series of which it forecasts nothing"
+        )
+    by_mark_ = lean_by_mark(run, none.series if none else ())
     apart = _apart(by_mark_)
     if apart:
         ends = [f"{percent(one.share, 1)} in {name} periods" for name, one in by_mark_.items()]
         text += f" ({listed(ends)})"
-    if found.factor is not None:
+    if others is not None and others.factor is not None:
         text += (
-            f": of 100 units sold it forecast {100 * (1 + found.share):.0f}. Multiply totals by "
-            f"{found.factor:.2f} (1 / {1 + found.share:.3f})"
+            f": of 100 units sold it forecast {100 * (1 + others.share):.0f}. Multiply totals"
+            f"{' of the others' if none else ''} by {others.factor:.2f} (1 / {1 + others.share:.3f})"
         )
         ordinary = by_mark_["ordinary"].factor if apart else None
         text += f", those without promotions by {ordinary:.2f}" if ordinary is not None else ""

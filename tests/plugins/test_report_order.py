@@ -12,7 +12,7 @@ import pytest
 from engine.contracts import Results
 from engine.outputs import read_results
 from engine.rundir import read_run
-from engine_report import ahead, charts, drivers, orders
+from engine_report import ahead, charts, drivers, orders, trust
 from engine_report.params import ReportParams
 from engine_report.reading import Run, read
 from engine_report.views import ROOM
@@ -64,6 +64,27 @@ def test_the_page_holds_the_orders_of_every_series_and_their_total(folder: Path)
     page = Page((folder / "report.html").read_text())
     assert float(page.tables["What is ahead"][-1][1]) == pytest.approx(sum(sums.values()))
     assert "outputs/forecast.csv" in order(run)
+
+
+def test_a_series_of_which_nothing_is_forecast_has_no_margin_and_gives_none(folder: Path):
+    found = read_results(read_run(folder), folder)
+    sick = found.tables["series"]["unique_id"][0]
+    y_hat = pl.when(pl.col("unique_id") == sick).then(0.01).otherwise(0.9) * pl.col("y")
+    backtest = found.tables["backtest"].with_columns(y_hat=y_hat)
+    tables = {**found.tables, "backtest": backtest}
+    run = read(Results(tables, "t", folder, folder, found.manifest), ReportParams())
+    (table,) = [b for b in ahead.blocks(run) if b.kind == "table"]
+    place = [column.name for column in table.columns].index("enough")
+    rows = {row[0]: row for row in json.loads(table.every)}
+    assert rows[sick][place] is None
+    assert rows[sick][-1] == orders.NOTHING
+    assert all(row[place] is not None for name, row in rows.items() if name != sick)
+    every, without = (ahead.spread_of(run, nothing) for nothing in ((), {sick}))
+    assert without.factors["factor"].max() < every.factors["factor"].max()
+    # All others are a tenth too low, and only they are corrected.
+    text, _ = trust.lean_said(run)
+    assert "10.0 % without the series of which it forecasts nothing" in text
+    assert "Multiply totals of the others by 1.11" in text
 
 
 def test_large_units_keep_every_digit_that_the_page_writes():

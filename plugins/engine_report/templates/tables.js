@@ -72,13 +72,26 @@ function searchRows(box, table) {
   const finder = box.querySelector(".finder");
   const [input, button, count] = ["input", "button", ".count"].map((name) => finder.querySelector(name));
   const least = table.tBodies[0].rows.length;
+  const [sums, note] = [table.tFoot?.rows[0], table.caption.querySelector(".detail")];
+  const [all, told] = [sums && [...sums.cells].map((cell) => cell.textContent), note?.textContent];
   let most = least;
+  // While something is sought, the last line is the sum of what was found.
+  const summed = (found, wanted) => {
+    if (note) note.textContent = wanted ? "" : told;
+    if (!sums) return;
+    [...sums.cells].forEach((cell, index) => {
+      if (!wanted || (index && !all[index])) cell.textContent = all[index];
+      else if (!index) cell.textContent = `${found.length.toLocaleString("en")} found`;
+      else cell.textContent = written(found.reduce((sum, place) => sum + (rows[place][index] ?? 0), 0), heads[index].dataset.form);
+    });
+  };
   const show = () => {
     const wanted = input.value.trim().toLowerCase();
     const found = byFit(rows.map((row) => row[0]), wanted);
     table.tBodies[0].replaceChildren(...found.slice(0, most).map((place) => made(rows[place])));
     const shown = Math.min(found.length, most);
     button.hidden = shown >= found.length;
+    summed(found, wanted);
     count.textContent = found.length
       ? `${shown} of ${found.length.toLocaleString("en")} shown`
       : `None has this in its name. ${hinted(table)}`;
