@@ -34,7 +34,7 @@ class View:
 
 VIEWS = (
     View("verdict", "verdict", without=".figures, details, p:nth-of-type(4) { display: none }"),
-    View("order", "order", without="tbody tr:nth-child(n+3), .charts ~ p { display: none }"),
+    View("order", "order", without="tbody tr:nth-child(n+2), .charts ~ p { display: none }"),
     View("promotions", "promotions", without=".scroll ~ .scroll ~ * { display: none }"),
     View("leaderboard", "leaderboard", without=".charts ~ * { display: none }"),
     View("segments", "segments", without=NO_TABLES),
