@@ -21,6 +21,15 @@ PROCESS = 150 * 2**20
 """Bytes of a process before it holds any data."""
 
 
+SHARDS = 2
+"""Shards whose features a mergeable model holds: one that is read, one that is being made."""
+
+
+def streamed_rows(spec: RunSpec) -> int:
+    """Rows whose features a mergeable model holds at a time, however many there are."""
+    return SHARDS * (spec.run.shard_rows or SHARD_ROWS)
+
+
 def needed_memory(
     panel: Panel,
     features: FeaturePlan,
@@ -31,16 +40,15 @@ def needed_memory(
     """Bytes that a run needs, at a guess, and bytes that are `available`; None if unknown.
 
     Every worker is taken to hold the panel once more with its features: a mergeable model those of
-    two shards of rows, any other all of them. What a model needs beside its data, as a network
+    a few shards of rows, any other all of them. What a model needs beside its data, as a network
     does, is not known here; `engine plan` measures it.
     """
     size, rows = int(panel.frame.estimated_size()), panel.frame.height
-    shards = 2 * (spec.run.shard_rows or SHARD_ROWS)
     streamed = all(
         can.mergeable or (can.input == "panel" and not spec.models[name].features)
         for name, can in able.items()
     )
-    made = CELL * len(features.names) * (min(rows, shards) if streamed else rows)
+    made = CELL * len(features.names) * (min(rows, streamed_rows(spec)) if streamed else rows)
     needed = PROCESS + COPIES * size + workers * (PROCESS + size + made)
     return {"needed": needed, "available": available_memory()}
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.backtest import Task
-from engine.design import SHARD_ROWS
+from engine.footprint import streamed_rows
 from engine.machine import available_memory, cores
 from engine.plan.trial import Note, Point, Trial, history_rows, try_out
 from engine.registry import Registry
@@ -18,9 +18,6 @@ from engine.spec.validate import LoadedSpec
 
 TABLE_BYTES = 8 * 12 * 4
 """Bytes of a forecast row while it is scored: a dozen columns, copied a few times."""
-
-SHARDS = 2
-"""Shards whose features a streamed model holds: one that is read, one that is being made."""
 
 PANELS = 2
 """Panels that a fit holds: the one that it was given, and a copy cut at the cutoff."""
@@ -204,7 +201,7 @@ def _model_plan(model: str, cost: _Cost, trial: Trial, spec: RunSpec) -> ModelPl
 
 def _memory(cost: _Cost, rows: int, trial: Trial, spec: RunSpec, *, streamed: bool) -> int:
     """Bytes of a process that fits to so many rows; beyond a few shards only the panel grows."""
-    most = SHARDS * (spec.run.shard_rows or SHARD_ROWS)
+    most = streamed_rows(spec)
     if not streamed or rows <= most:
         return cost.memory(rows)
     frame = trial.panel.frame

@@ -144,7 +144,7 @@ def try_out(
         panel, folds, tasks, measured.points, measured.reasons, measured.startup, begun, reading,
         stages, sample.frame.height if sample else 0, forecasts, (reached, held, peak_memory()),
         workers_of(spec, registry, len(tasks)), trouble, first if smallest else {},
-        [model for model, can in able.items() if can.input == "design" and can.mergeable],
+        [model for model, can in able.items() if can.mergeable],
     )  # fmt: skip
 
 
