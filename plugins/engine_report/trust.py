@@ -61,22 +61,19 @@ def lean_said(run: Run) -> tuple[str, str] | None:
     found = lean(run)
     if found is None:
         return None
-    side = "high" if found.share > 0 else "low"
-    text = f"In sum its forecasts were {percent(abs(found.share), 1)} too {side}"
+    text = f"In sum its forecasts were {_leaning(found)}"
     if abs(found.share) <= LEEWAY:
         return f"{text}.", "plain"
     none = nothing_forecast(run)
     others = lean(run, none.series) if none else found
     if none and others:
-        text += (
-            f", {percent(abs(others.share), 1)} without the series of which it forecasts nothing"
-        )
+        text += f", {_leaning(others)} without the series of which it forecasts nothing"
     by_mark_ = lean_by_mark(run, none.series if none else ())
     apart = _apart(by_mark_)
     if apart:
         ends = [f"{percent(one.share, 1)} in {name} periods" for name, one in by_mark_.items()]
         text += f" ({listed(ends)})"
-    if others is not None and others.factor is not None:
+    if others is not None and others.factor is not None and abs(others.share) > LEEWAY:
         text += (
             f": of 100 units sold it forecast {100 * (1 + others.share):.0f}. Multiply totals"
             f"{' of the others' if none else ''} by {others.factor:.2f} (1 / {1 + others.share:.3f})"
@@ -85,6 +82,10 @@ def lean_said(run: Run) -> tuple[str, str] | None:
         text += f", those without promotions by {ordinary:.2f}" if ordinary is not None else ""
         text += "; What to order has the corrected total"
     return f"{text}.{_reason(run, found.share)}", "note"
+
+
+def _leaning(found: Lean) -> str:
+    return f"{percent(abs(found.share), 1)} too {'high' if found.share > 0 else 'low'}"
 
 
 def _apart(parts: Mapping[str, Lean]) -> bool:

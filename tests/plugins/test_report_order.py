@@ -83,8 +83,14 @@ def test_a_series_of_which_nothing_is_forecast_has_no_margin_and_gives_none(fold
     assert without.factors["factor"].max() < every.factors["factor"].max()
     # All others are a tenth too low, and only they are corrected.
     text, _ = trust.lean_said(run)
-    assert "10.0 % without the series of which it forecasts nothing" in text
+    assert "10.0 % too low without the series of which it forecasts nothing" in text
     assert "Multiply totals of the others by 1.11" in text
+    exact = backtest.with_columns(
+        y_hat=pl.when(pl.col("unique_id") == sick).then("y_hat").otherwise("y")
+    )
+    run = read(Results({**tables, "backtest": exact}, "t", folder, folder, found.manifest),
+               ReportParams())  # fmt: skip
+    assert "Multiply" not in trust.lean_said(run)[0]
 
 
 def test_large_units_keep_every_digit_that_the_page_writes():
