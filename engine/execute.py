@@ -47,8 +47,7 @@ class Execution:
         paths = [str(r["path"]) for r in self.results if r["path"]]
         if not paths:
             return empty_forecasts(work)
-        frame = pl.concat([pl.read_ipc(path) for path in sorted(paths)])
-        return frame.sort("model", "cutoff", "unique_id", "step")
+        return work.kept_forecasts(sorted(paths)).sort("model", "cutoff", "unique_id", "step")
 
     def failures(self) -> pl.DataFrame:
         """One row a failure; a null `unique_id` means every series of the task."""

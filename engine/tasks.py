@@ -68,7 +68,7 @@ def run_task(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str
         report("task_error", {"task": task.name, "traceback": traceback.format_exc()})
     path = folder / "results" / (task.name.replace("/", "~") + ".arrow")
     if frames:
-        pl.concat(frames).write_ipc(path)
+        work.keep_forecasts(pl.concat(frames), path)
     return {
         "name": task.name,
         "status": "failed" if status == "failed" else ("partial" if failures else "ok"),

@@ -6,6 +6,7 @@ Any process that can read the folder can run any task; nothing depends on shared
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -43,6 +44,16 @@ class Workspace:
     def panel_file(self) -> Path:
         """The panel's rows on disk."""
         return self.folder / PANEL
+
+    def keep_forecasts(self, frame: pl.DataFrame, path: Path) -> None:
+        """Write a task's forecast rows, series by number: names in every file are slow to read."""
+        frame.with_columns(pl.col("unique_id").to_physical()).write_ipc(path)
+
+    def kept_forecasts(self, paths: Iterable[str]) -> pl.DataFrame:
+        """Forecast rows that tasks have kept, in the order of `paths`, of which there is one."""
+        frame = pl.concat([pl.read_ipc(path) for path in paths])
+        names = self.panel.frame.schema["unique_id"]
+        return frame.with_columns(pl.col("unique_id").cat.to(names))
 
     def model_component(self, name: str) -> Model:
         """The installed component behind a model of the spec."""

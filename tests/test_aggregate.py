@@ -51,7 +51,7 @@ def forecast(whole: Panel, tmp_path: Any, model: dict[str, Any]) -> tuple[pl.Dat
     able = capabilities(spec, registry)
     (task,) = backtest_tasks(whole, spec, make_folds(whole, spec), able)
     result = run_task(tmp_path, task.plain(), lambda event, data: None)
-    frame = pl.read_ipc(result["path"]) if result["path"] else pl.DataFrame()
+    frame = work.kept_forecasts([result["path"]]) if result["path"] else pl.DataFrame()
     assert work.spec == spec
     return frame, result["failures"]
 

@@ -102,7 +102,7 @@ def forecasts(folder: Path, whole: Panel, spec: RunSpec, cutoff: int) -> pl.Data
     for task in backtest_tasks(work.panel, spec, make_folds(work.panel, spec), able):
         result = run_task(folder, task.plain(), lambda event, data: None)
         if result["path"]:
-            made.append(pl.read_ipc(result["path"]))
+            made.append(work.kept_forecasts([result["path"]]))
     everything = pl.concat(made, how="diagonal").with_columns(pl.col("unique_id").cast(pl.String))
     return everything.filter(cutoff=cutoff).sort("model", "unique_id", "step")
 
@@ -195,6 +195,6 @@ def test_a_past_covariate_is_not_read_after_the_cutoff_by_the_final_forecast(tmp
         work = prepare(tmp_path / name, panel(frame, ahead=HORIZON), spec, registry())
         (task,) = final_tasks(work.panel, spec, ["direct"], capabilities(spec, registry()))
         result = run_task(tmp_path / name, task.plain(), lambda event, data: None)
-        made.append(pl.read_ipc(result["path"])["y_hat"])
+        made.append(work.kept_forecasts([result["path"]])["y_hat"])
     assert made[0].equals(made[1])
     assert made[0].is_finite().all()

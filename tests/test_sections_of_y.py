@@ -18,7 +18,7 @@ from engine.registry import Registry
 from engine.runner import capabilities
 from engine.spec.model import RunSpec
 from engine.tasks import run_task
-from engine.workspace import prepare
+from engine.workspace import open_workspace, prepare
 from tests.panels import panel, rows
 
 HORIZON = 7
@@ -62,7 +62,7 @@ def tasks_of(folder: Path, whole: Panel, spec: RunSpec) -> list[Task]:
 def forecast(folder: Path, task: Task) -> pl.DataFrame:
     result = run_task(folder, task.plain(), lambda event, data: None)
     assert not result["failures"], result["failures"]
-    frame = pl.read_ipc(result["path"])
+    frame = open_workspace(folder).kept_forecasts([result["path"]])
     return frame.select(pl.col("unique_id").cast(pl.String), "step", "y_hat")
 
 

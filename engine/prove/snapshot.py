@@ -170,7 +170,7 @@ def _forecast(work: Workspace, task: Task, failures: dict[str, str]) -> list[Tab
         failures.setdefault(task.model, str(result["failures"][0][2]))
     if not result["path"]:
         return []
-    frame = pl.read_ipc(result["path"])
+    frame = work.kept_forecasts([result["path"]])
     values = ["y_hat", *quantiles_of(frame.columns).values()]
     place = frame.select("unique_id", pl.col("step").cast(pl.Int64).alias("ahead"), *values)
     gap = work.spec.gap
