@@ -21,9 +21,10 @@ import numpy.typing as npt
 
 from engine.blocks import complete, rows_of
 from engine.components import Capabilities
-from engine.contracts import Design, DesignBlock, Feature, FittedDesignModel, Training
+from engine.contracts import Design, DesignBlock, Feature, Training
 from engine.data.panel import IntArray, Panel
 from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static
+from engine.mergeable import MergeableDesignModel, Statistics
 
 SHARD_ROWS = 1_000_000
 CACHE_BYTES = 3_000_000_000
@@ -151,11 +152,20 @@ class SharedDesign:
 
 
 @runtime_checkable
-class SharedModel(Protocol):
-    """A design model that fits all buckets in one pass over the shards; optional for a model."""
+class SharedModel(MergeableDesignModel, Protocol):
+    """A mergeable model that reads the shards of all buckets in one pass; optional for a model."""
 
-    def fit_all(self, shared: SharedDesign) -> Sequence[FittedDesignModel]:
-        """One fitted model per bucket: those that `fit` of each design would give."""
+    @property
+    def cumulative(self) -> bool:
+        """Whether statistics up to one cutoff should be a part of those up to a later one.
+
+        A backtest then reads every row once, see `engine.growing`. What a row adds must not depend
+        on `DesignBlock.age`, and statistics should be small beside the rows.
+        """
+        ...
+
+    def statistics_all(self, shared: SharedDesign) -> Sequence[Statistics | None]:
+        """For each bucket what `statistics` of its design gives, to rounding; None for no rows."""
         ...
 
 
