@@ -33,6 +33,7 @@ from engine.design import (
     SharedModel,
     bucket_ranges,
     gather,
+    lookback_of,
     shared_design,
 )
 from engine.errors import DataError
@@ -191,7 +192,7 @@ class FittedTabular:
 
     def _direct(self, history: Panel, future: Future) -> Prediction:
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
-        rows, first_future = known_rows(history, future, _lookback(self.plan.of("known"), history))
+        rows, first_future = known_rows(history, future, lookback_of(self.plan.of("known"), 1))
         values = FeatureValues(
             history=evaluate(tail.frame, self.plan.of("history")),
             aligned=evaluate(tail.frame, self.plan.of("aligned")),
@@ -236,7 +237,7 @@ class FittedTabular:
         Quantiles of one step say nothing of a later one: the engine calibrates those of all steps.
         """
         failures: dict[int, str] = {}
-        rows, first_future = known_rows(history, future, _lookback(self.plan.of("known"), history))
+        rows, first_future = known_rows(history, future, lookback_of(self.plan.of("known"), 1))
         known = evaluate(rows, self.plan.of("known"))
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
         static = evaluate_static(tail.series, self.plan.of("static"))
@@ -313,16 +314,9 @@ class FittedTabular:
         return {name: pl.concat(parts) for name, parts in collected.items()}
 
 
-def _lookback(features: Sequence[Any], history: Panel) -> int | None:
-    """Rows of history that features read before a row; None for all."""
-    if any(f.lookback is None for f in features):
-        return None
-    return max((int(f.lookback) for f in features), default=0) + 1
-
-
 def _tail(history: Panel, features: Sequence[Any], reach: int) -> Panel:
     """The end of the history that is enough to evaluate features at and before the cutoff."""
-    rows = _lookback(features, history)
+    rows = lookback_of(features, 1)
     return history if rows is None else history.tail(rows + reach)
 
 

@@ -102,7 +102,7 @@ def _fit_and_predict(
         return
 
     def training(cutoff: int) -> Training:
-        panel, _ = model.inputs(cutoff)
+        panel, future = model.inputs(cutoff)
         return Training(
             panel=panel,
             horizon=spec.horizon,
@@ -112,6 +112,7 @@ def _fit_and_predict(
             seed=task.seed,
             report=report,
             transform=model.transform(cutoff),
+            future=future,
         )
 
     train, made = training(task.fit_cutoff), model.build()
