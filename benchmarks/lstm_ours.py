@@ -114,7 +114,14 @@ def accuracy(arguments: argparse.Namespace) -> None:
     panel = _panel(frame, "1w", covariates)
     cutoff = panel.end - arguments.held
     params = LstmParams(
-        hidden=64, context=52, log1p=arguments.log1p, epochs=arguments.steps, loss="mae"
+        hidden=arguments.hidden,
+        context=52,
+        log1p=arguments.log1p,
+        epochs=arguments.steps,
+        learning_rate=arguments.learning_rate,
+        weight=arguments.weight,
+        learned_steps=arguments.learned_steps,
+        loss="mae",
     )
     fitted = Lstm(params).fit(_training(panel.until(cutoff), arguments.horizon, 0))
     seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
@@ -184,6 +191,9 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--log1p", action="store_true")
     parser.add_argument("--learned-steps", type=int)
+    parser.add_argument("--hidden", type=int, default=64)
+    parser.add_argument("--learning-rate", type=float, default=2e-3)
+    parser.add_argument("--weight")
     arguments = parser.parse_args()
     workers = {
         "kernel": kernel,

@@ -123,6 +123,7 @@ def _forecaster(arguments: argparse.Namespace, steps: int, covariates: list[str]
         batch_size=32,
         windows_batch_size=arguments.windows,
         scaler_type="standard",
+        learning_rate=arguments.learning_rate,
         start_padding_enabled=True,
         random_seed=1,
         enable_progress_bar=False,
@@ -150,6 +151,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=50)
     parser.add_argument("--windows", type=int, default=128)
     parser.add_argument("--h-train", type=int, default=1)
+    parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--log1p", action="store_true")
     arguments = parser.parse_args()
     {"kernel": kernel, "library": library, "accuracy": accuracy}[arguments.what](arguments)
