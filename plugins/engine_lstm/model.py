@@ -25,14 +25,14 @@ from engine_lstm.compiled import keep_compiled
 from engine_lstm.course import Course, held_out
 from engine_lstm.data import (
     Arrays,
-    Encoding,
     encode,
     encode_future,
-    encoding_from_json,
     learn_encoding,
 )
+from engine_lstm.encoding import Encoding, encoding_from_json
 from engine_lstm.heads import center, free_outputs, quantiles_of
 from engine_lstm.network import NetworkShape
+from engine_lstm.offset import from_level
 from engine_lstm.params import LstmParams
 from engine_lstm.privacy import Privacy, promise, slots_for
 from engine_lstm.sampling import SERIES_MULTIPLE, StretchSize
@@ -71,6 +71,7 @@ class Lstm:
             log1p=params.log1p,
             robust=params.scaling == "robust",
             censored=params.censored,
+            offset=params.offset,
         )
         arrays = encode(panel, encoding)
         if not (arrays.seen.sum(axis=1) > 1).any():
@@ -124,6 +125,7 @@ class Lstm:
             levels=levels,
             embeddings=widths,
             precision=params.precision,
+            offset=None if params.offset is None else len(params.effects or (params.context,)),
         )
         return Plan(
             network=network,
@@ -171,6 +173,7 @@ class Lstm:
         if asked is None:
             return None
         data = (arrays.own, arrays.known, arrays.y, arrays.seen, arrays.numbers, arrays.codes)
+        data = (*data, arrays.offset)
         name = fingerprint((plan, schedule, self.params, train.seed), data)
         return Keeper(asked.folder / f"lstm-{name}.safetensors", asked.every)
 
@@ -233,11 +236,13 @@ class FittedLstm:
                 hint="train the model with this horizon and gap",
             )
         arrays = encode(history, self.encoding)
-        ahead = encode_future(future, history.end, self.encoding)
+        ahead, offset = encode_future(future, history.end, self.encoding)
         own = _last_dates(arrays.own, self.context)
         known = np.concatenate([_last_dates(arrays.known, self.context), ahead], axis=1)
         level, scale = arrays.level[:, -1], arrays.scale[:, -1]
-        return Inputs(own, known, arrays.numbers, arrays.codes, level, scale)
+        stand = level[:, None], np.where(scale > 0, scale, np.float32(1))[:, None]
+        start = np.asarray(from_level(offset, *stand))[:, None]
+        return Inputs(own, known, arrays.numbers, arrays.codes, start, level, scale)
 
     def _prediction(self, outputs: Floats, level: Floats, scale: Floats) -> Prediction:
         """Means over the members of what each forecasts, (members, series, steps, n)."""

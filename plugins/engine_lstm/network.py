@@ -19,6 +19,7 @@ from jax import Array, lax
 from engine_lstm.cells import CELLS, recur
 from engine_lstm.effects import Effects
 from engine_lstm.heads import free_outputs
+from engine_lstm.offset import Offset
 
 _MEMORY = 3  # dates of known covariates that bear on one target: its own and the two before it
 
@@ -28,7 +29,8 @@ class NetworkShape:
     """What fixes the shapes of the weights; hashable, so that compiled functions are kept by it.
 
     effects: levels freed of linear effects, see `effects`; None without linear effects. levels: rows
-    of the embedding of each static column; row 0 is that of unknown categories.
+    of the embedding of each static column; row 0 is that of unknown categories. offset: levels of the
+    distance from an offset, see `offset`; None without one.
     """
 
     cell: str
@@ -46,6 +48,7 @@ class NetworkShape:
     levels: tuple[int, ...]
     embeddings: tuple[int, ...]
     precision: str
+    offset: int | None = None
 
     @property
     def outputs(self) -> int:
@@ -116,6 +119,7 @@ class Forecaster(nn.Module):
         known: Array,
         numbers: Array,
         codes: Array,
+        offset: Array,
         *,
         first_origin: int,
         train: bool,
@@ -124,16 +128,29 @@ class Forecaster(nn.Module):
         """Forecast all steps from every origin of a stretch.
 
         own: (batch, time, channel), what is seen at each date. known: (batch, time + steps,
-        channel), known ahead. numbers: (batch, n) statics; codes: int (batch, m) categories.
+        channel), known ahead. numbers: (batch, n) statics; codes: int (batch, m) categories. offset:
+        (batch, origins, steps, 2), see `offset.from_level`; not looked at without an offset.
         chosen: int (n,), steps counted from 0 that alone are forecast; all without it.
         Returns (batch, origins, steps, outputs) with origins `first_origin` .. time - 1.
         """
         still = not train
         time = own.shape[1]
         static = self._static(numbers, codes, train)
-        effects = self.shape.effects
+        effects, above, steps = self.shape.effects, self.shape.offset, self.shape.steps
+        moved: list[Array] = []
+        if above is not None:
+            # The last channels of `own`, see `levels.above_offset`.
+            own, distance = own[..., : -2 - above], own[..., -2 - above :]
+            recent = distance[:, first_origin:, 2:]
+            moved.append(Offset(above, steps, name="offset")(recent, offset, static, chosen))
         if effects is not None:
-            own, shift = Effects(effects, self.shape.steps, name="effects")(own, known, static)
+            own, shift = Effects(effects, steps, name="effects")(own, known, static)
+            by_covariates, by_levels = shift(first_origin, chosen)
+            moved.append(by_covariates)
+            # A forecast that starts from an offset does not start from a level.
+            moved.append(by_levels if above is None else by_levels * (1.0 - offset[..., 1]))
+        if above is not None:
+            own = jnp.concatenate([own, distance], axis=-1)
         if train and self.shape.hide:
             known = self._hidden(known)
         constant = jnp.broadcast_to(static[:, None], (*own.shape[:2], static.shape[-1]))
@@ -141,10 +158,9 @@ class Forecaster(nn.Module):
         state = self._encode(seen.swapaxes(0, 1), still)[first_origin:].swapaxes(0, 1)
         origin = jnp.concatenate([state, seen[:, first_origin:]], axis=-1)
         outputs = self._decode(origin, known[:, first_origin + 2 - _MEMORY :], still, chosen)
-        if effects is None:
+        if not moved:
             return outputs
-        moved = shift(first_origin) if chosen is None else shift(first_origin)[..., chosen]
-        return outputs + moved[..., None] * _centers(self.shape)
+        return outputs + sum(moved)[..., None] * _centers(self.shape)
 
     def _encode(self, state: Array, still: bool) -> Array:
         """(time, batch, channel) -> states of the last layer (time, batch, hidden).
