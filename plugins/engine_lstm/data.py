@@ -67,7 +67,8 @@ def learn_encoding(
             "before the target are known ahead if they are at least gap + horizon long",
         )
     roles = panel.roles
-    future, past = panel.numeric(roles.future), panel.numeric(roles.past)
+    future = tuple(c for c in panel.numeric(roles.future) if c != offset)
+    past = panel.numeric(roles.past)
     numbers = panel.numeric(roles.static)
     names = [c for c in roles.static if c not in numbers]
     names = [*(roles.keys if static_keys else ()), *names]

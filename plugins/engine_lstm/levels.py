@@ -55,12 +55,13 @@ def averages(
 def above_offset(y: Float32, offset: Float32, scale: Float32, encoding: Encoding) -> Float32:
     """Channels (series, time, 2 + n): how far y is above its offset in units of the scale, and where.
 
-    Then running means of that distance over each span of `effects`, or over that of the level; they
+    Then running means of that distance over each span of `effects` and over that of the level; they
     are 0 as long as no date had both. offset: as in `Arrays`.
     """
     both = ~np.isnan(y) & (offset[..., 1] > 0)
     distance = np.where(both, np.nan_to_num(y) - offset[..., 0], 0.0)[..., None]
-    means = [running_mean(distance, both, span) for span in encoding.effects or (encoding.span,)]
+    spans = (*(encoding.effects or ()), encoding.span)
+    means = [running_mean(distance, both, span) for span in spans]
     above = np.clip(np.concatenate([distance, *means], axis=-1) / scale[..., None], -LIMIT, LIMIT)
     return np.concatenate([above[..., :1], both[..., None], above[..., 1:]], axis=-1)
 

@@ -125,7 +125,8 @@ class Lstm:
             levels=levels,
             embeddings=widths,
             precision=params.precision,
-            offset=None if params.offset is None else len(params.effects or (params.context,)),
+            offset=None if params.offset is None else len(params.effects or ()) + 1,
+            growth=params.offset_growth,
         )
         return Plan(
             network=network,
@@ -225,7 +226,8 @@ class FittedLstm:
     def explain(self, history: Panel, future: Future) -> Mapping[str, pl.DataFrame]:
         """`attribution`: how far each covariate known ahead moves the forecasts, by integrated gradients."""
         inputs = self._inputs(history, future)
-        names = self.encoding.future.names
+        encoding = self.encoding
+        names = (*encoding.future.names, *([] if encoding.offset is None else [encoding.offset]))
         return {"attribution": attribution(self.shape, self.weights, inputs, names)}
 
     def _inputs(self, history: Panel, future: Future) -> Inputs:

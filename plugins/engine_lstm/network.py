@@ -30,7 +30,7 @@ class NetworkShape:
 
     effects: levels freed of linear effects, see `effects`; None without linear effects. levels: rows
     of the embedding of each static column; row 0 is that of unknown categories. offset: levels of the
-    distance from an offset, see `offset`; None without one.
+    distance from an offset, see `offset`; None without one. growth: share of the last of them at first.
     """
 
     cell: str
@@ -49,6 +49,7 @@ class NetworkShape:
     embeddings: tuple[int, ...]
     precision: str
     offset: int | None = None
+    growth: float = 0.0
 
     @property
     def outputs(self) -> int:
@@ -142,7 +143,8 @@ class Forecaster(nn.Module):
             # The last channels of `own`, see `levels.above_offset`.
             own, distance = own[..., : -2 - above], own[..., -2 - above :]
             recent = distance[:, first_origin:, 2:]
-            moved.append(Offset(above, steps, name="offset")(recent, offset, static, chosen))
+            start = Offset(above, steps, self.shape.growth, name="offset")
+            moved.append(start(recent, offset, static, chosen))
         if effects is not None:
             own, shift = Effects(effects, steps, name="effects")(own, known, static)
             by_covariates, by_levels = shift(first_origin, chosen)
@@ -157,7 +159,8 @@ class Forecaster(nn.Module):
         seen = jnp.concatenate([own, known[:, :time], constant], axis=-1)
         state = self._encode(seen.swapaxes(0, 1), still)[first_origin:].swapaxes(0, 1)
         origin = jnp.concatenate([state, seen[:, first_origin:]], axis=-1)
-        outputs = self._decode(origin, known[:, first_origin + 2 - _MEMORY :], still, chosen)
+        dates = known[:, first_origin + 2 - _MEMORY :]
+        outputs = self._decode(origin, dates, offset, still, chosen)
         if not moved:
             return outputs
         return outputs + sum(moved)[..., None] * _centers(self.shape)
@@ -198,8 +201,10 @@ class Forecaster(nn.Module):
         shape = (known.shape[0], 1, known.shape[2])
         return known * jax.random.bernoulli(self.make_rng("dropout"), kept, shape) / kept
 
-    def _decode(self, origin: Array, known: Array, still: bool, chosen: Array | None) -> Array:
-        """Origins (batch, origins, n) and the known of the dates around them -> outputs."""
+    def _decode(
+        self, origin: Array, known: Array, offset: Array, still: bool, chosen: Array | None
+    ) -> Array:
+        """Origins (batch, origins, n), the known of the dates around them, offsets -> outputs."""
         width, steps = self.shape.decoder_hidden, self.shape.steps
         dense = partial(nn.Dense, dtype=self.shape.precision)
         cutoff = dense(width, name="cutoff")(origin)[:, :, None]
@@ -208,7 +213,10 @@ class Forecaster(nn.Module):
         recent = jnp.concatenate([known[:, i : i + dates] for i in range(_MEMORY)], axis=-1)
         target = dense(width, use_bias=False, name="target")(recent)
         step = nn.Embed(steps, width, name="step")(jnp.arange(steps) if chosen is None else chosen)
-        hidden = jax.nn.relu(cutoff + forked(target, origin.shape[1], steps, chosen) + step)
+        entering = cutoff + forked(target, origin.shape[1], steps, chosen) + step
+        if self.shape.offset is not None:
+            entering += dense(width, use_bias=False, name="from_level")(1.0 - offset[..., 1:])
+        hidden = jax.nn.relu(entering)
         # One mask for all steps of an origin: as good a regulariser and far fewer random numbers.
         if not still and self.shape.dropout:
             kept = 1.0 - self.shape.dropout

@@ -33,6 +33,7 @@ class Offset(nn.Module):
 
     count: int
     steps: int
+    growth: float
 
     @nn.compact
     def __call__(self, above: Array, offset: Array, static: Array, chosen: Array | None) -> Array:
@@ -46,5 +47,6 @@ class Offset(nn.Module):
         nothing = nn.initializers.zeros
         share = 1.0 + _PACE * nn.Dense(1, name="share", kernel_init=nothing)(static)
         going_on = _PACE * self.param("going_on", nothing, (self.count, self.steps))
+        going_on = going_on.at[-1].add(self.growth)
         moved = above @ (going_on if chosen is None else going_on[:, chosen])
         return offset[..., 1] * (share[:, :, None] * offset[..., 0] + moved)

@@ -112,6 +112,13 @@ class LstmParams(Params):
         "network forecasts the difference from it, and from the level where it is missing; "
         "null: from the level everywhere",
     )
+    offset_growth: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="with `offset`, the share of the mean distance of y from it, over the last `context` "
+        "steps, that forecasts begin with: 1 for last year's value and the growth since then",
+    )
     head: Literal["quantile", "gaussian", "student_t", "negative_binomial"] = Field(
         "quantile",
         description="what is said of a target: its quantiles, or the parameters of a distribution "
@@ -215,6 +222,8 @@ class LstmParams(Params):
             )
         if self.head == "negative_binomial" and self.log1p:
             raise ValueError("negative_binomial is of counts: set log1p to false")
+        if self.offset_growth and self.offset is None:
+            raise ValueError("offset_growth is of the distance from an offset: name one")
         if self.head == "negative_binomial" and self.offset is not None:
             raise ValueError(
                 "offset goes with the quantile, gaussian and student_t heads: negative_binomial forecasts "
