@@ -182,6 +182,12 @@ def encode_future(future: Future, end: int, encoding: Encoding) -> tuple[Float32
     return known, _offset(future, encoding)
 
 
+def last_dates(values: Float32, context: int) -> Float32:
+    """The last `context` dates of (series, time, channel), zeros in front of a short history."""
+    recent = values[:, -context:]
+    return np.pad(recent, [(0, 0), (context - recent.shape[1], 0), (0, 0)])
+
+
 def _offset(rows: Panel | Future, encoding: Encoding) -> Float32:
     """The channels of `Arrays.offset`, (series, time, 2), or none."""
     names = () if encoding.offset is None else (encoding.offset,)

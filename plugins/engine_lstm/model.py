@@ -22,11 +22,12 @@ from engine_lstm import training
 from engine_lstm.attribution import attribution
 from engine_lstm.checkpoint import Keeper, fingerprint
 from engine_lstm.compiled import keep_compiled
-from engine_lstm.course import Course, held_out
+from engine_lstm.course import Course, held_out, importance
 from engine_lstm.data import (
     Arrays,
     encode,
     encode_future,
+    last_dates,
     learn_encoding,
 )
 from engine_lstm.encoding import Encoding, encoding_from_json
@@ -44,7 +45,6 @@ Floats = npt.NDArray[Any]
 _FORMAT = 3
 _CHUNK = 4096
 _MOST_LOG = 700.0  # the exponential of more is no number
-_HEAVIEST = 30.0  # times the mean; one giant would else be all that is learned
 _FEWEST_BATCHES, _MOST_BATCHES = 25, 400
 
 
@@ -144,7 +144,7 @@ class Lstm:
         asked = 0 if params.differential_privacy else asked
         return Course(
             arrays=arrays,
-            importance=_importance(train.panel, params.weight),
+            importance=importance(train.panel, params.weight),
             size=plan.size,
             held=held_out(arrays.seen, plan.size.steps, min(asked, plan.size.origins)),
             fading=0.0 if params.decay is None else float(np.log(0.5)) / params.decay,
@@ -239,8 +239,8 @@ class FittedLstm:
             )
         arrays = encode(history, self.encoding)
         ahead, offset = encode_future(future, history.end, self.encoding)
-        own = _last_dates(arrays.own, self.context)
-        known = np.concatenate([_last_dates(arrays.known, self.context), ahead], axis=1)
+        own = last_dates(arrays.own, self.context)
+        known = np.concatenate([last_dates(arrays.known, self.context), ahead], axis=1)
         level, scale = arrays.level[:, -1], arrays.scale[:, -1]
         stand = level[:, None], np.where(scale > 0, scale, np.float32(1))[:, None]
         start = np.asarray(from_level(offset, *stand))[:, None]
@@ -329,31 +329,6 @@ class FittedLstm:
             curve=pl.read_parquet(folder / "learning_curve.parquet"),
             privacy=Privacy(**about["privacy"]) if about.get("privacy") else None,
         )
-
-
-def _importance(panel: Panel, weight: str | None) -> npt.NDArray[np.float32]:
-    """What the losses of each series count, (series,), 1 on average."""
-    if weight is None:
-        return np.ones(panel.n_series, np.float32)
-    if weight == "size":
-        size = np.nanmean(np.abs(panel.dense(["y"])[..., 0]), axis=1)
-    elif weight in panel.numeric(panel.roles.static):
-        size = panel.series[weight].cast(pl.Float32).to_numpy()
-    else:
-        raise DataError(
-            f"lstm: weight is {weight!r}, which is no numeric static column that it is given",
-            hint="`size`, a numeric static column, or no weight",
-        )
-    size = np.clip(np.nan_to_num(size), 0, None)
-    if not size.any():
-        raise DataError(f"lstm: every series has the weight 0 by {weight!r}", hint="leave it out")
-    return np.minimum(size / size.mean(), _HEAVIEST).astype(np.float32)
-
-
-def _last_dates(values: npt.NDArray[Any], context: int) -> npt.NDArray[Any]:
-    """The last `context` dates of (series, time, channel), zeros in front of a short history."""
-    recent = values[:, -context:]
-    return np.pad(recent, [(0, 0), (context - recent.shape[1], 0), (0, 0)])
 
 
 def _padded(values: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:
