@@ -63,8 +63,8 @@ def learn_encoding(
         raise DataError(
             f"lstm: offset is {offset!r}, which is no numeric covariate or feature known ahead that it "
             "is given",
-            hint=f"one of: {', '.join(panel.numeric(panel.roles.future)) or 'there are none'}; seasons "
-            "before the target are known ahead if they are at least gap + horizon long",
+            hint=f"one of: {', '.join(panel.numeric(panel.roles.future)) or 'there are none'}; a feature is "
+            "given by the model's `features`, one of a season if that is at least gap + horizon long",
         )
     roles = panel.roles
     future = tuple(c for c in panel.numeric(roles.future) if c != offset)
