@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
+_USUAL = 2.0  # usual distances from the level up to which an offset may be noise
 _PACE = 3.0  # as in `effects`: a linear path may learn faster than a deep one
 
 
@@ -41,12 +42,15 @@ class Offset(nn.Module):
 
         above: (batch, origins, count), levels of y less its offset. offset: (batch, origins, steps, 2)
         of `from_level`. static: (batch, n). chosen: the steps that `offset` is of; all without it.
-        Untrained it is the offset itself; training moves its share from 1, for each series by its
-        statics, and learns for each step how much of the recent distances goes on.
+        Untrained it is the offset itself. Training learns for each series by its statics how much of an
+        offset's distance from the level is noise to be taken back, for each step how much of the recent
+        distances goes on. No noise is far: a peak such as Christmas loses no more than a usual date.
         """
         nothing = nn.initializers.zeros
-        share = 1.0 + _PACE * nn.Dense(1, name="share", kernel_init=nothing)(static)
+        held_back = _PACE * nn.Dense(1, name="held_back", kernel_init=nothing)(static)
+        usual = jnp.clip(offset[..., 0], -_USUAL, _USUAL)
         going_on = _PACE * self.param("going_on", nothing, (self.count, self.steps))
         going_on = going_on.at[-1].add(self.growth)
         moved = above @ (going_on if chosen is None else going_on[:, chosen])
-        return offset[..., 1] * (share[:, :, None] * offset[..., 0] + moved)
+        start = offset[..., 0] - held_back[:, :, None] * usual
+        return offset[..., 1] * (start + moved)

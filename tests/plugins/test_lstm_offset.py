@@ -23,6 +23,7 @@ from engine.errors import DataError
 from engine_lstm.attribution import integrated
 from engine_lstm.data import encode, learn_encoding
 from engine_lstm.model import FittedLstm, Lstm
+from engine_lstm.offset import Offset
 from engine_lstm.params import LstmParams
 from tests.panels import history_and_future, panel, rows
 from tests.plugins.test_lstm import HORIZON, fit, holed, same
@@ -125,6 +126,18 @@ def test_a_season_seen_twice_is_carried_on() -> None:
         return float(np.abs(fitted.predict(history, future).y_hat - actual).sum() / actual.sum())
 
     assert error(offset="last") < 0.3 * error()
+
+
+def test_a_peak_loses_no_more_than_what_may_be_noise() -> None:
+    offset = np.ones((1, 1, HORIZON, 2), np.float32)
+    offset[0, 0, :, 0] = [-40.0, -2.0, -1.0, 0.0, 1.0, 2.0, 40.0]
+    module, inputs = Offset(1, HORIZON, 0.0), (np.zeros((1, 1, 1)), offset, np.zeros((1, 1)), None)
+    weights = module.init(jax.random.key(0), *inputs)
+    np.testing.assert_array_equal(module.apply(weights, *inputs)[0, 0], offset[0, 0, :, 0])
+    bias = weights["params"]["held_back"]["bias"]
+    weights["params"]["held_back"]["bias"] = bias + 0.1
+    lost = offset[0, 0, :, 0] - np.asarray(module.apply(weights, *inputs))[0, 0]
+    np.testing.assert_allclose(lost, 0.3 * np.array([-2, -2, -1, 0, 1, 2, 2]), atol=1e-5)
 
 
 def test_dates_without_an_offset_are_learned_from_as_well() -> None:
