@@ -34,9 +34,10 @@ class Task:
     """One fit and the forecasts made from it, as plain data that travels to any process.
 
     cutoffs: the cutoffs forecast from this fit (more than one without refitting). series: first and
-    last (exclusive) number of the series, or None for all. save: keep the fitted model. explain:
-    keep what drives it, see `engine.drivers`. limit_seconds, fresh: what the executor is asked for,
-    see `engine.executors`.
+    last (exclusive) number of the series, or None for all. after: earlier cutoffs, oldest first, that
+    the model is fitted at and whose sums this fit may begin with, see `engine.growing`. save: keep the
+    fitted model. explain: keep what drives it, see `engine.drivers`. limit_seconds, fresh: what the
+    executor is asked for, see `engine.executors`.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Task:
     cutoffs: list[int]
     seed: int
     series: tuple[int, int] | None = None
+    after: list[int] = field(default_factory=list)
     save: bool = False
     explain: bool = False
     limit_seconds: float | None = None
@@ -164,12 +166,14 @@ def backtest_tasks(
     tasks: list[Task] = []
     last = panel.end - spec.gap - spec.horizon
     for model in spec.models:
-        earlier = not able[model].quantiles or model in spec.corrections
-        used = [f for f in folds if f.kind == "backtest" or earlier]
+        used = _folds_of(spec, model, able[model], folds)
         shards = _shards(panel.n_series, able[model])
         if spec.backtest.refit:
+            chain = _chain(spec, model, able[model], used)
             for fold in used:
-                tasks += _tasks(spec, model, fold.kind, fold.cutoff, [fold.cutoff], shards)
+                made = _tasks(spec, model, fold.kind, fold.cutoff, [fold.cutoff], shards)
+                earlier = [cutoff for cutoff in chain if cutoff < fold.cutoff]
+                tasks += [replace(task, after=earlier) for task in made]
         else:
             cutoffs = [fold.cutoff for fold in used]
             tasks += _tasks(spec, model, "backtest", cutoffs[0], cutoffs, shards)
@@ -177,14 +181,40 @@ def backtest_tasks(
 
 
 def final_tasks(
-    panel: Panel, spec: RunSpec, models: Iterable[str], able: dict[str, Capabilities]
+    panel: Panel,
+    spec: RunSpec,
+    models: Iterable[str],
+    able: dict[str, Capabilities],
+    folds: Sequence[Fold] = (),
 ) -> list[Task]:
-    """Tasks that forecast beyond the data, from the panel's end."""
+    """Tasks that forecast beyond the data, from the panel's end; folds: of the back-test before."""
     tasks: list[Task] = []
     for model in models:
         shards = _shards(panel.n_series, able[model])
-        tasks += _tasks(spec, model, "final", panel.end, [panel.end], shards)
+        made = _tasks(spec, model, "final", panel.end, [panel.end], shards)
+        earlier = _chain(spec, model, able[model], _folds_of(spec, model, able[model], folds))
+        tasks += [replace(task, after=earlier) for task in made]
     return _global_first(tasks)
+
+
+def _folds_of(spec: RunSpec, model: str, able: Capabilities, folds: Sequence[Fold]) -> list[Fold]:
+    """The folds that a model is fitted for: not all want those for calibration."""
+    earlier = not able.quantiles or model in spec.corrections
+    return [fold for fold in folds if fold.kind == "backtest" or earlier]
+
+
+def _chain(spec: RunSpec, model: str, able: Capabilities, used: Sequence[Fold]) -> list[int]:
+    """Cutoffs of the fits of a model whose older rows are the same in every later fit.
+
+    They are not with a scale, which changes with the cutoff, nor where the oldest rows drop out or
+    the columns are chosen anew.
+    """
+    use = spec.models[model]
+    sliding = use.window is not None or spec.backtest.size is not None
+    anew = use.scale != "none" or use.select_features is not None
+    if not able.mergeable or not spec.backtest.refit or sliding or anew:
+        return []
+    return sorted(fold.cutoff for fold in used)
 
 
 def _global_first(tasks: list[Task]) -> list[Task]:

@@ -157,7 +157,7 @@ class Training:
 
     season: steps of the frequency's usual season. seed: of the run's seed and the task's name.
     report: progress, see `Report`. transform: what was done to y, per series of the panel; None for
-    nothing.
+    nothing. future: what is known ahead at the cutoff, None if it is not given.
     """
 
     panel: Panel
@@ -168,6 +168,7 @@ class Training:
     seed: int
     report: Report
     transform: TargetTransform | None = None
+    future: Future | None = None
 
 
 class FittedPanelModel(Protocol):

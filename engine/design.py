@@ -21,9 +21,10 @@ import numpy.typing as npt
 
 from engine.blocks import complete, rows_of
 from engine.components import Capabilities
-from engine.contracts import Design, DesignBlock, Feature, FittedDesignModel, Training
-from engine.data.panel import IntArray, Panel
-from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static
+from engine.contracts import Design, DesignBlock, Feature, Training
+from engine.data.panel import Future, IntArray, Panel
+from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static, known_rows
+from engine.mergeable import MergeableDesignModel, Statistics
 
 SHARD_ROWS = 1_000_000
 CACHE_BYTES = 3_000_000_000
@@ -151,11 +152,20 @@ class SharedDesign:
 
 
 @runtime_checkable
-class SharedModel(Protocol):
-    """A design model that fits all buckets in one pass over the shards; optional for a model."""
+class SharedModel(MergeableDesignModel, Protocol):
+    """A mergeable model that reads the shards of all buckets in one pass; optional for a model."""
 
-    def fit_all(self, shared: SharedDesign) -> Sequence[FittedDesignModel]:
-        """One fitted model per bucket: those that `fit` of each design would give."""
+    @property
+    def cumulative(self) -> bool:
+        """Whether statistics up to one cutoff should be a part of those up to a later one.
+
+        A backtest then reads every row once, see `engine.growing`. What a row adds must not depend
+        on `DesignBlock.age`, and statistics should be small beside the rows.
+        """
+        ...
+
+    def statistics_all(self, shared: SharedDesign) -> Sequence[Statistics | None]:
+        """For each bucket what `statistics` of its design gives, to rounding; None for no rows."""
         ...
 
 
@@ -173,7 +183,7 @@ def shared_design(
     `CACHE_BYTES`. able: rows in which a feature is missing and attributes of series are left out of
     the designs if the model does not take them; the shards have them still.
     """
-    source = _Shards(train.panel, plan, window, shard_rows)
+    source = _Shards(train.panel, plan, window, shard_rows, train.future)
     statics = () if able.static_covariates else train.panel.roles.static
 
     def design(bucket: Ahead) -> Design:
@@ -203,9 +213,14 @@ class _Shards:
     """Shards of a panel with their features: streamed, or kept while they are small enough."""
 
     def __init__(
-        self, panel: Panel, plan: FeaturePlan, window: int | None, shard_rows: int | None
+        self,
+        panel: Panel,
+        plan: FeaturePlan,
+        window: int | None,
+        shard_rows: int | None,
+        future: Future | None,
     ) -> None:
-        self._panel, self._plan, self._window = panel, plan, window
+        self._panel, self._plan, self._window, self._future = panel, plan, window, future
         self._rows = shard_rows or SHARD_ROWS
         size = panel.frame.height * max(len(plan.features), 1) * 4
         small = size <= CACHE_BYTES
@@ -242,10 +257,49 @@ class _Shards:
         values = FeatureValues(
             history=evaluate(panel.frame, self._plan.of("history")),
             aligned=evaluate(panel.frame, self._plan.of("aligned")),
-            known=evaluate_known(panel, self._plan.of("known")),
+            known=self._known(offset, panel),
             static=evaluate_static(panel.series, self._plan.of("static")),
         )
         return DesignShard(offset, panel, values, self._plan, self._window)
+
+    def _known(self, offset: int, panel: Panel) -> Matrix:
+        features = self._plan.of("known")
+        values = evaluate_known(panel, features)
+        if self._future is not None and features:
+            coming = self._future.select(np.arange(offset, offset + panel.n_series))
+            return _seeing_ahead(values, panel, coming, features)
+        return values
+
+
+def _seeing_ahead(
+    values: Matrix, panel: Panel, future: Future, features: Sequence[Feature]
+) -> Matrix:
+    """Values of known features with what the last rows say if those that follow are there.
+
+    Tomorrow's promotion is known on the last day of a history, and no gap to be learned from. values:
+    (features, rows), as `evaluate_known` gives them; the last `ahead_max` rows of each series may change.
+    """
+    ahead = future.ahead_max
+    frame, first_future = known_rows(panel, future, lookback_of(features, ahead))
+    last = np.minimum(panel.lengths, ahead)
+    series = np.repeat(np.arange(panel.n_series), last)
+    back = np.arange(series.size) - np.repeat(np.cumsum(last), last)
+    place = panel.offsets[1:][series] + back
+    seen = evaluate(frame, features)[:, first_future[series] + back]
+    old = values[:, place]
+    same = np.isclose(old, seen, rtol=1e-5, equal_nan=True)
+    if same.all():
+        return values
+    # What does not look ahead keeps its bits.
+    out = values if values.flags.writeable else values.copy()
+    out[:, place] = np.where(same, old, seen)
+    return out
+
+
+def lookback_of(features: Sequence[Feature], rows: int) -> int | None:
+    """Rows of history that features of the last `rows` rows are made of; None for all."""
+    backs = [f.lookback for f in features]
+    return None if None in backs else max((b for b in backs if b is not None), default=0) + rows
 
 
 def evaluate_known(panel: Panel, features: Sequence[Feature]) -> Matrix:

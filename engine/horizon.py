@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +29,14 @@ from engine.data.panel import Future, IntArray, Panel
 from engine.design import (
     EVERYTHING,
     FeatureValues,
+    SharedDesign,
     SharedModel,
     bucket_ranges,
     gather,
+    lookback_of,
     shared_design,
 )
+from engine.errors import DataError
 from engine.features import (
     FeaturePlan,
     add_cross_sections,
@@ -41,6 +44,15 @@ from engine.features import (
     evaluate_static,
     known_rows,
 )
+from engine.mergeable import Statistics
+
+
+def no_rows(n_series: int) -> DataError:
+    """A model that cannot be fitted because no target has a cutoff in its series."""
+    return DataError(
+        f"the training design of {n_series} series has no rows",
+        hint="give more history than the longest lag, or use fewer lags",
+    )
 
 
 def default_buckets(horizon: int) -> list[int]:
@@ -48,6 +60,17 @@ def default_buckets(horizon: int) -> list[int]:
     if horizon <= 7:
         return list(range(1, horizon + 1))
     return [round(horizon * part / 4) for part in (1, 2, 3, 4)]
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What a model that only adds up needs of its training rows.
+
+    end: the newest period that they hold. parts: statistics of each bucket, None for one without rows.
+    """
+
+    end: int
+    parts: tuple[Statistics | None, ...]
 
 
 @dataclass(frozen=True)
@@ -69,17 +92,75 @@ class TabularModel:
 
     def fit(self, train: Training) -> FittedTabular:
         """Fit one model per bucket (direct) or one for a single step (recursive)."""
-        ranges = [(1, 1)] if self.buckets is None else bucket_ranges(self.buckets, train.gap)
-        plan, window, able = self.plan, self.window, self.able
-        shared = shared_design(train, plan, ranges, window, self.shard_rows, able)
+        if self._adding is not None:
+            return self.solved(train, self.sums(train))
         fitted: list[FittedDesignModel] = []
-        if isinstance(self.model, SharedModel) and able.missing_values:
-            fitted += self.model.fit_all(shared)
-        else:
-            for number, design in enumerate(shared.designs):
-                train.report("bucket", {"bucket": number + 1, "of": len(ranges)})
-                fitted.append(self.model.fit(design))
-        ids = tuple(train.panel.ids)
+        ranges = self._ranges(train.gap)
+        for number, design in enumerate(self._shared(train, self.window).designs):
+            train.report("bucket", {"bucket": number + 1, "of": len(ranges)})
+            fitted.append(self.model.fit(design))
+        return self._fitted(train, fitted)
+
+    @property
+    def grows(self) -> bool:
+        """Whether sums of an earlier fit may be a part of those of a later one."""
+        adding = self._adding
+        return adding is not None and adding.cumulative and self.window is None
+
+    def reaches(self, periods: int, gap: int) -> bool:
+        """Whether a fit so many periods after another reads the older rows at the same steps ahead."""
+        return all(periods % (last - first + 1) == 0 for first, last in self._ranges(gap))
+
+    def sums(self, train: Training, earlier: Sums | None = None) -> Sums:
+        """Sums of all rows; with those of an earlier fit only the targets since then are read.
+
+        Only for a model that adds up. The panel of `earlier` had the same series, `grows` holds, and
+        the periods since are such that `reaches` holds.
+        """
+        adding, end = self._adding, train.panel.end
+        assert adding is not None
+        if earlier is None:
+            return Sums(end, tuple(adding.statistics_all(self._shared(train, self.window))))
+        new = end - earlier.end
+        recent = replace(train, panel=self._recent(train, new))
+        added = adding.statistics_all(self._shared(recent, new))
+        pairs = zip(earlier.parts, added, strict=True)
+        parts = (adding.merge(a, b) if a and b else a or b for a, b in pairs)
+        return Sums(end, tuple(parts))
+
+    def solved(self, train: Training, sums: Sums) -> FittedTabular:
+        """The fitted model of sums; a DataError if a bucket has no rows."""
+        adding = self._adding
+        assert adding is not None
+        fitted: list[FittedDesignModel] = []
+        for design, part in zip(self._shared(train, self.window).designs, sums.parts, strict=True):
+            if part is None:
+                raise no_rows(train.panel.n_series)
+            fitted.append(adding.solve(design, part))
+        return self._fitted(train, fitted)
+
+    @property
+    def _adding(self) -> SharedModel | None:
+        """The model if all it wants of its rows are sums of all of them."""
+        adds = isinstance(self.model, SharedModel) and self.able.missing_values
+        return self.model if adds else None  # type: ignore[return-value]
+
+    def _ranges(self, gap: int) -> list[tuple[int, int]]:
+        return [(1, 1)] if self.buckets is None else bucket_ranges(self.buckets, gap)
+
+    def _shared(self, train: Training, window: int | None) -> SharedDesign:
+        ranges = self._ranges(train.gap)
+        return shared_design(train, self.plan, ranges, window, self.shard_rows, self.able)
+
+    def _recent(self, train: Training, periods: int) -> Panel:
+        """The end of the training panel, enough for the rows of the last targets."""
+        ahead = max(last for _, last in self._ranges(train.gap))
+        features = self.plan.of("history", "aligned", "known")
+        seasons = (-(-ahead // f.season) * f.season for f in features if f.season)
+        return _tail(train.panel, features, periods + max([ahead, *seasons]))
+
+    def _fitted(self, train: Training, fitted: Sequence[FittedDesignModel]) -> FittedTabular:
+        ids, ranges = tuple(train.panel.ids), self._ranges(train.gap)
         recursive, asked = self.buckets is None, train.quantiles
         return FittedTabular(
             fitted, ranges, self.plan, recursive, asked, ids, self.able.missing_values
@@ -111,7 +192,7 @@ class FittedTabular:
 
     def _direct(self, history: Panel, future: Future) -> Prediction:
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
-        rows, first_future = known_rows(history, future, _lookback(self.plan.of("known"), history))
+        rows, first_future = known_rows(history, future, lookback_of(self.plan.of("known"), 1))
         values = FeatureValues(
             history=evaluate(tail.frame, self.plan.of("history")),
             aligned=evaluate(tail.frame, self.plan.of("aligned")),
@@ -156,7 +237,7 @@ class FittedTabular:
         Quantiles of one step say nothing of a later one: the engine calibrates those of all steps.
         """
         failures: dict[int, str] = {}
-        rows, first_future = known_rows(history, future, _lookback(self.plan.of("known"), history))
+        rows, first_future = known_rows(history, future, lookback_of(self.plan.of("known"), 1))
         known = evaluate(rows, self.plan.of("known"))
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
         static = evaluate_static(tail.series, self.plan.of("static"))
@@ -233,16 +314,9 @@ class FittedTabular:
         return {name: pl.concat(parts) for name, parts in collected.items()}
 
 
-def _lookback(features: Sequence[Any], history: Panel) -> int | None:
-    """Rows of history that features read before a row; None for all."""
-    if any(f.lookback is None for f in features):
-        return None
-    return max((int(f.lookback) for f in features), default=0) + 1
-
-
 def _tail(history: Panel, features: Sequence[Any], reach: int) -> Panel:
     """The end of the history that is enough to evaluate features at and before the cutoff."""
-    rows = _lookback(features, history)
+    rows = lookback_of(features, 1)
     return history if rows is None else history.tail(rows + reach)
 
 

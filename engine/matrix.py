@@ -161,8 +161,7 @@ def _check_forecast(rows: _Rows, panel: Panel) -> None:
             f"model {rows.name!r} is recursive: its rows to forecast hold its own forecasts",
             hint="leave --forecast-rows out, or use strategy: direct",
         )
-    needed = rows.cutoff + rows.spec.gap + rows.spec.horizon
-    if needed > panel.end and not rows.spec.forecasts_beyond_data:
+    if not rows.is_known(panel):
         raise UsageError(
             "the covariates of the steps after the data are not known (data.missing.horizon: skip)",
             hint=f"give a cutoff of {rows.spec.gap + rows.spec.horizon} periods before the end",
@@ -223,9 +222,12 @@ class _Rows:
         rows = history.frame.height
         model = TabularModel(recorder, self.plan, direct, use.window, rows, self.able)
         season = history.grid.freq.season
+        # Known features of the last rows may look ahead, as far as it is known in a run.
+        future = self._future(shard) if self.is_known(shard) else None
         training = Training(
-            history, spec.horizon, spec.gap, (), season, spec.seed, lambda event, fields: None
-        )
+            history, spec.horizon, spec.gap, (), season, spec.seed, lambda event, fields: None,
+            future=future,
+        )  # fmt: skip
         fitted = model.fit(training)
         for design in recorder.designs:
             for block in design.blocks():
@@ -234,6 +236,11 @@ class _Rows:
             fitted.predict(history, self._future(shard))
             for block in recorder.asked:
                 yield self._frame(block, history, history.end + block.step.astype(np.int64))
+
+    def is_known(self, panel: Panel) -> bool:
+        """Whether the covariates of all steps to forecast are."""
+        reach = self.cutoff + self.spec.gap + self.spec.horizon
+        return reach <= panel.end or self.spec.forecasts_beyond_data
 
     @property
     def _is_direct(self) -> bool:

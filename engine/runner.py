@@ -161,7 +161,7 @@ def _run(
             raise
 
         models = chosen_models(spec, tested.choice) if beyond else []
-        future = _forecast(work, tested, models, observers)
+        future = _forecast(work, tested, folds, models, observers)
 
         observers.stage("write", str(folder.path.parent))
         skipped = skipped_series(panel, spec, folds, beyond=beyond)
@@ -305,7 +305,9 @@ class _Ahead:
     records: list[dict[str, Any]]
 
 
-def _forecast(work: Workspace, tested: _Tested, models: list[str], observers: Observers) -> _Ahead:
+def _forecast(
+    work: Workspace, tested: _Tested, folds: list[Fold], models: list[str], observers: Observers
+) -> _Ahead:
     """Fit models on everything and forecast; the fallback stands in where one fails."""
     observers.stage("forecast", ", ".join(models) or "none")
     spec, panel, done = work.spec, work.panel, Execution()
@@ -313,7 +315,7 @@ def _forecast(work: Workspace, tested: _Tested, models: list[str], observers: Ob
     spare = [fallback] if fallback is not None and fallback not in models else []
     if models:
         able = capabilities(spec, work.registry)
-        execute(work, final_tasks(panel, spec, [*models, *spare], able), observers, done)
+        execute(work, final_tasks(panel, spec, [*models, *spare], able, folds), observers, done)
     raw, known = done.forecasts(work), tested.actuals
     corrected = correct(raw, tested.raw, known, panel, spec.corrections, spec.minimum)
     point, past = corrected.forecasts, tested.corrected.forecasts

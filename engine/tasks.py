@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+from threadpoolctl import threadpool_limits
 
 from engine import drivers
 from engine.abilities import capabilities_of, columns_taken, masked, plan_for, without_holes
@@ -27,6 +28,7 @@ from engine.data.panel import Future, Panel
 from engine.errors import EngineError, PluginError, first_line
 from engine.features import add_cross_sections, panel_with_features, with_covariates
 from engine.future import future_of
+from engine.growing import sums_at
 from engine.horizon import TabularModel, default_buckets
 from engine.ingest import declared_roles
 from engine.registry import build
@@ -46,7 +48,12 @@ def run_task(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str
     (`[cutoff, unique_id or null for all, reason]`), path of the forecasts, and the megabytes of a
     task in a fresh process.
     """
-    task = Task.of(dict(plain))
+    # Sums of a BLAS depend on its threads, and threads without a processor wait for each other.
+    with threadpool_limits(1, user_api="blas"):
+        return _run(folder, Task.of(dict(plain)), report)
+
+
+def _run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
     started = time.perf_counter()
     work = open_workspace(folder)
     failures: list[list[Any]] = []
@@ -93,18 +100,26 @@ def _fit_and_predict(
         lost = model.left_out(task.fit_cutoff).items()
         failures += [[cutoff, *reason] for cutoff in task.cutoffs for reason in lost]
         return
-    fitted = model.build().fit(
-        Training(
-            panel=train_panel,
+
+    def training(cutoff: int) -> Training:
+        panel, future = model.inputs(cutoff)
+        return Training(
+            panel=panel,
             horizon=spec.horizon,
             gap=spec.gap,
             quantiles=quantiles,
-            season=train_panel.grid.freq.season,
+            season=panel.grid.freq.season,
             seed=task.seed,
             report=report,
-            transform=model.transform(task.fit_cutoff),
+            transform=model.transform(cutoff),
+            future=future,
         )
-    )
+
+    train, made = training(task.fit_cutoff), model.build()
+    if isinstance(made, TabularModel) and made.grows:
+        fitted = made.solved(train, sums_at(work, task, made, train, training))
+    else:
+        fitted = made.fit(train)
     for cutoff in task.cutoffs:
         history, future = (
             (train_panel, train_future) if cutoff == task.fit_cutoff else model.inputs(cutoff)

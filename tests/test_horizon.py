@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from polars import selectors
 
 from engine.contracts import Design, DesignBlock, Feature, Prediction, Training
-from engine.data.panel import Panel
+from engine.data.panel import Future, Panel
 from engine.errors import PluginError
 from engine.features import FeaturePlan
 from engine.future import future_of
@@ -51,11 +51,12 @@ def fitted(
     gap: int = 0,
     window: int | None = None,
     shard_rows: int | None = None,
+    future: Future | None = None,
 ) -> FittedTabular:
     horizon = buckets[-1] if buckets else 7
     model: Any = TabularModel(recorder, plan, buckets, window, shard_rows)  # type: ignore[arg-type]
     made: FittedTabular = model.fit(
-        Training(history, horizon, gap, (0.5,), 7, 0, lambda event, data: None)
+        Training(history, horizon, gap, (0.5,), 7, 0, lambda event, data: None, future=future)
     )
     return made
 
@@ -66,6 +67,50 @@ def uneven() -> Panel:
     place = pl.int_range(pl.len()).over("store")
     frame = frame.filter(place >= pl.col("store") * 4)
     return panel(frame.with_columns(y=pl.when(place.mod(11) != 5).then("y")), ahead=12)
+
+
+AHEAD = (
+    Feature("lead", pl.col("promo").shift(-2), "known", lookback=0),
+    Feature("far", pl.col("price").shift(-20), "known", lookback=0),
+    Feature("around", pl.col("price").rolling_mean(5, center=True), "known", lookback=4),
+    Feature("so_far", pl.col("price").cum_sum(), "known", lookback=None),
+)
+
+
+@pytest.mark.parametrize("features", [AHEAD, AHEAD[:3]], ids=["all rows", "last rows"])
+@pytest.mark.parametrize("shard_rows", [None, 50])
+def test_the_last_rows_of_a_history_see_what_is_known_after_it(features, shard_rows):
+    """A promotion of tomorrow is known today: no row of the fit takes it for missing."""
+    whole = uneven()
+    history, future = history_and_future(whole, horizon=7)
+    plan, recorder = FeaturePlan((NOW, BEFORE, *features)), Recorder()
+    fitted(history, recorder, plan, [7], shard_rows=shard_rows, future=future)
+    row = pl.int_range(pl.len())
+    expected = whole.frame.select(
+        "unique_id", row.alias("row"), *(f.expr.over("unique_id").alias(f.name) for f in features)
+    )
+    looked = 0
+    for block in recorder.designs[0]:
+        for X, series, age in zip(block.X, block.series, block.age, strict=True):
+            place = int(whole.offsets[series + 1]) - 12 - 1 - int(age)
+            values = [expected[f.name][place] for f in features]
+            values[1] = values[1] if age >= 20 else None
+            wanted = [np.nan if v is None else float(v) for v in values]
+            np.testing.assert_allclose(X[2:], wanted, rtol=1e-5, err_msg=f"{series} {age}")
+            looked += age < 2
+    assert looked == 6 - (~np.isfinite(history.y().reshape(-1)[history.offsets[1:] - 1])).sum()
+
+
+def test_without_the_future_the_last_rows_have_gaps_and_all_others_keep_their_bits():
+    whole = uneven()
+    history, future = history_and_future(whole, horizon=7)
+    plan, blind, seeing = FeaturePlan((NOW, BEFORE, PRICE, *AHEAD[:1])), Recorder(), Recorder()
+    fitted(history, blind, plan, [7])
+    fitted(history, seeing, plan, [7], future=future)
+    (without,), (with_it,) = blind.designs[0], seeing.designs[0]
+    assert np.isnan(without.X[without.age < 2, 3]).all()
+    without.X[without.age < 2, 3] = with_it.X[with_it.age < 2, 3]
+    np.testing.assert_array_equal(without.X, with_it.X)
 
 
 def naive_row(whole: Panel, series: int, cutoff: int, target: int) -> list[float]:

@@ -14,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 
 from engine.components import Capabilities, Model, Params
 from engine.contracts import Design, DesignBlock, Prediction
+from engine.design import SharedDesign
 from engine.testing import ModelConformance
 from engine.testing.fitting import Asked, usual, wrapped
 from engine.testing.merging import Sharded, near
@@ -75,6 +76,23 @@ class Mean:
         return FittedMean(json.loads((folder / "mean.json").read_text()))
 
 
+class Cumulative(Mean):
+    """A mean that serves later fits, which one that counts newer targets more must not."""
+
+    cumulative = True
+
+    def statistics_all(self, shared: SharedDesign) -> list[Mapping[str, Any]]:
+        return [self._aged(design) for design in shared.designs]
+
+    def _aged(self, design: Design) -> Mapping[str, Any]:
+        kept = 0.9 if self._fault == "weighs by age" else 1.0
+        weighted = [(b.y * kept**b.age, kept**b.age) for b in design.blocks()]
+        total, rows = (
+            sum(float(part.sum()) for part in parts) for parts in zip(*weighted, strict=True)
+        )
+        return {"sum": np.array(total), "rows": np.array(rows)}
+
+
 class Unmergeable:
     """A model of design rows without statistics."""
 
@@ -109,6 +127,13 @@ def test_a_model_of_sums_passes():
 def test_a_fault_fails_the_check_about_it(fault: str, check: str, said: str):
     with pytest.raises(AssertionError, match=said):
         getattr(suite(fault, CAN), check)()
+
+
+def test_sums_that_depend_on_the_newest_target_serve_no_later_fit():
+    later = "test_sums_of_an_earlier_fit_serve_a_later_one"
+    getattr(suite("", CAN, "Cumulative"), later)()
+    with pytest.raises(AssertionError, match="old sums and new rows: forecasts differ by"):
+        getattr(suite("weighs by age", CAN, "Cumulative"), later)()
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from engine import footprint, hookimpl
 from engine.cli.main import invoke
 from engine.footprint import memory_warning, needed_memory
 from engine.plan import probe
-from engine.plan.estimate import Plan, make_plan, plan_from
+from engine.plan.estimate import GROWN, Plan, make_plan, plan_from
 from engine.plan.trial import Point, Trial, samples, try_out
 from engine.registry import Registry
 from engine.runner import capabilities, run
@@ -60,7 +60,8 @@ def trial(loaded: LoadedSpec, registry: Registry, tmp_path_factory: Any) -> Tria
 
 
 def planned(trial: Trial, loaded: LoadedSpec, **changes: Any) -> Plan:
-    return plan_from(replace(trial, **changes), loaded.spec, beyond=False)
+    """The plan of a trial in which every fit is a whole one, unless `growing` says otherwise."""
+    return plan_from(replace(trial, **{"growing": (), **changes}), loaded.spec, beyond=False)
 
 
 def test_it_counts_the_tasks_that_the_run_then_does(trial, loaded, registry, tmp_path):
@@ -106,6 +107,14 @@ def test_seconds_grow_with_rows_and_a_first_fit_is_paid_once_a_worker(trial, loa
     assert ridge.seconds == pytest.approx(sum(0.5 + 0.01 * n for n in rows))
     assert snaive.seconds == pytest.approx(6 * 0.5 + sum(0.01 * n for n in rows) + 3.0)
     assert ridge.memory == pytest.approx(10**8 + 100 * max(rows), rel=1e-6)
+
+
+def test_later_fits_that_begin_with_earlier_sums_cost_a_part(trial, loaded):
+    assert trial.growing == {"ridge"}
+    by = {"snaive": points(0.1, 0.0), "ridge": points(10.0, 0.0)}
+    for workers, whole in ((1, 1), (2, 2), (5, 3)):
+        plan = planned(trial, loaded, points=by, workers=workers, growing=trial.growing)
+        assert plan.models[1].seconds == pytest.approx(10.0 * (whole + GROWN * (3 - whole)))
 
 
 def test_two_samples_of_about_one_size_do_not_make_a_slope(trial, loaded):

@@ -19,6 +19,10 @@ from engine.spec.validate import LoadedSpec
 TABLE_BYTES = 8 * 12 * 4
 """Bytes of a forecast row while it is scored: a dozen columns, copied a few times."""
 
+GROWN = 0.3
+"""What a fit that begins with the sums of an earlier one takes of a whole one: the panel is read and cut
+and forecasts are made, but hardly any row is summed."""
+
 PANELS = 2
 """Panels that a fit holds: the one that it was given, and a copy cut at the cutoff."""
 
@@ -188,6 +192,9 @@ def _model_plan(model: str, cost: _Cost, trial: Trial, spec: RunSpec) -> ModelPl
     tasks = [task for task in trial.tasks if task.model == model]
     rows, series = _rows_of(trial, spec, tasks)
     seconds = [cost.seconds(count) for count in rows]
+    if model in trial.growing:
+        # Workers that begin at the same time find no sums yet.
+        seconds = [s * (GROWN if i >= trial.workers else 1.0) for i, s in enumerate(seconds)]
     started = min(trial.workers, len(tasks)) * cost.cold
     return ModelPlan(
         model=model,
@@ -234,7 +241,10 @@ def _final(costs: Mapping[str, _Cost], trial: Trial, spec: RunSpec) -> float:
     rows = int(history_rows(trial.panel, spec, trial.panel.end).sum())
     split = {task.model for task in trial.tasks if task.series is not None}
     fits = [
-        cost.cold + cost.seconds(rows) / (trial.workers if model in split else 1)
+        cost.cold
+        + cost.seconds(rows)
+        * (GROWN if model in trial.growing else 1.0)
+        / (trial.workers if model in split else 1)
         for model, cost in costs.items()
         if cost.known
     ]

@@ -16,12 +16,13 @@ from engine.backtest import Fold, Task, backtest_tasks, eligible, make_folds
 from engine.components import Capabilities, Writer
 from engine.data.fingerprint import panel_fingerprint
 from engine.data.panel import Panel
+from engine.design import SharedModel
 from engine.errors import EngineError
 from engine.execute import executor_of, workers_of
 from engine.ingest import open_source, read_panel
 from engine.machine import held_memory, peak_memory
 from engine.plan import probe
-from engine.registry import Registry
+from engine.registry import Registry, build
 from engine.runner import capabilities, check_factories, run
 from engine.spec.model import RunSpec
 from engine.spec.validate import LoadedSpec
@@ -71,6 +72,7 @@ class Trial:
     trouble: why the stages after the fits could not be tried. first: seconds of the stages of a run
     on next to no rows, made before: what they cost whatever the size; empty if `rows` are no more.
     streamed: models that hold the features of a few shards of rows at a time, whatever the rows.
+    growing: models whose later fits begin with the sums of earlier ones.
     """
 
     panel: Panel
@@ -89,6 +91,7 @@ class Trial:
     trouble: str = ""
     first: Mapping[str, float] = field(default_factory=dict)
     streamed: Collection[str] = ()
+    growing: Collection[str] = ()
 
 
 def history_rows(panel: Panel, spec: RunSpec, cutoff: int) -> npt.NDArray[np.int64]:
@@ -145,6 +148,7 @@ def try_out(
         stages, sample.frame.height if sample else 0, forecasts, (reached, held, peak_memory()),
         workers_of(spec, registry, len(tasks)), trouble, first if smallest else {},
         [model for model, can in able.items() if can.mergeable],
+        {task.model for task in tasks if task.after and _cumulative(spec, registry, task.model)},
     )  # fmt: skip
 
 
@@ -241,6 +245,12 @@ class _Measured:
         made = backtest_tasks(panel, self._spec, [self._fold], dict(self._able))
         task = next(task for task in made if task.model == model)
         return replace(task, series=None).plain()
+
+
+def _cumulative(spec: RunSpec, registry: Registry, model: str) -> bool:
+    use = spec.models[model]
+    made = build(registry.find("model", use.use).component, use.options)
+    return isinstance(made, SharedModel) and made.cumulative
 
 
 def _unheard(event: str, data: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from engine.registry import load_factory
 from engine.testing.base import skip
 from engine.testing.fitting import Asked, usual, wrapped
 from engine.testing.models import ModelChecks, checked
-from engine.testing.panels import Case, cut
+from engine.testing.panels import HORIZON, Case, cut
 
 NEAR = 1e-8
 """Share of the largest forecast by which another order of summation may move one."""
@@ -47,6 +47,17 @@ class MergeableChecks(ModelChecks):
         whole: Prediction = self.fitted().predict(*usual())
         for shards in _SHARDINGS:
             near(self._sharded(shards), whole, f"shards {shards}")
+
+    def test_sums_of_an_earlier_fit_serve_a_later_one(self) -> None:
+        """A cumulative model forecasts the same from old sums and new rows as from all rows."""
+        model, asked = wrapped(self.the_model(), self._mergeable()), Asked()
+        if not model.grows:
+            skip("the model does not say that it is cumulative")
+        history, future = usual()
+        before = model.sums(asked.training(history.until(history.end - HORIZON)))
+        train = asked.training(history)
+        grown = model.solved(train, model.sums(train, before)).predict(history, future)
+        near(grown, model.fit(train).predict(history, future), "old sums and new rows")
 
     def test_statistics_do_not_grow_with_the_rows(self) -> None:
         """Twice the history gives statistics of the same size: they are sums, not rows."""

@@ -46,21 +46,23 @@ class Ridge:
         """Fit on the design; DataError without features or rows, or with infinite values."""
         return self.solve(design, self.statistics(design))
 
-    def fit_all(self, shared: SharedDesign) -> list[FittedRidge]:
-        """Fit all buckets of steps; one pass over the shards if all series share coefficients."""
+    @property
+    def cumulative(self) -> bool:
+        """Whether sums serve later fits: without a decay, and not for sums of every series, which are
+        as large as their rows."""
+        return self.params.decay is None and self.params.scope == "global"
+
+    def statistics_all(self, shared: SharedDesign) -> list[mergeable.Statistics | None]:
+        """Statistics of all buckets; one pass over the shards if all series share coefficients."""
         params = self.params
+        self._check_size(shared.designs[0])
         alone = params.scope == "global" and not params.elasticity
         if not alone or params.weight is not None or params.offset is not None:
-            return [self.fit(design) for design in shared.designs]
-        design = shared.designs[0]
-        self._check_size(design)
-        products = products_of(design.features, params.interactions)
-        fitted = []
-        for statistics in shared_statistics(shared, products, params.decay):
-            if statistics is None:
-                raise _no_rows(design)
-            fitted.append(self._solved(design, statistics))
-        return fitted
+            made = [merge_all(self._of_blocks(design)) for design in shared.designs]
+        else:
+            products = products_of(shared.designs[0].features, params.interactions)
+            made = shared_statistics(shared, products, params.decay)
+        return [None if part is None else part.plain() for part in made]
 
     def statistics(self, design: Design) -> mergeable.Statistics:
         """Sufficient statistics of all rows of a design, in one pass over its blocks.

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -127,22 +126,36 @@ class _Layout:
     ) -> Iterator[Singles]:
         """Values of columns for some rows, one column after the other: float32 (rows,)."""
         origin, target = rows.target - rows.ahead, _place(rows.target)
+        sides: dict[int, Singles] = {}
 
-        @cache
-        def column(number: int) -> Singles:
-            if number >= len(self.sources):
+        def feature(number: int) -> Singles:
+            if number not in sides:
+                sides[number] = self._feature(shard, number, rows, origin, target)
+            return sides[number]
+
+        for number in columns:
+            if number < len(self.sources):
+                yield feature(number)
+            else:
                 left, right = self.sides(number)
-                return column(left) * column(right)
-            availability, place = self.sources[number]
-            if availability == "known":
-                return shard.values.known[place][target]
-            if availability == "history":
-                return shard.values.history[place][origin]
-            if availability == "static":
-                return shard.values.static[place][shard.index[target]]
-            return shard.aligned(place, rows)
+                yield feature(left) * feature(right)
 
-        return map(column, columns)
+    def _feature(
+        self,
+        shard: DesignShard,
+        number: int,
+        rows: TrainingRows,
+        origin: Integers,
+        target: Integers | slice,
+    ) -> Singles:
+        availability, place = self.sources[number]
+        if availability == "known":
+            return shard.values.known[place][target]
+        if availability == "history":
+            return shard.values.history[place][origin]
+        if availability == "static":
+            return shard.values.static[place][shard.index[target]]
+        return shard.aligned(place, rows)
 
     def missing(self, shard: DesignShard) -> npt.NDArray[np.bool_]:
         """Columns that may be missing in some row: (columns,)."""

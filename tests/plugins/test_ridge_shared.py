@@ -8,13 +8,16 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import engine.design
+from engine.components import Capabilities
 from engine.contracts import Feature, Training
 from engine.data.build import Missing
 from engine.data.panel import Panel
 from engine.design import SharedDesign, SharedModel, bucket_ranges, evaluate_known, shared_design
 from engine.errors import DataError
 from engine.features import FeaturePlan, evaluate
+from engine.horizon import TabularModel
 from engine_ridge import shared as shared_module, statistics as statistics_module
+from engine_ridge.fitted import FittedRidge
 from engine_ridge.interactions import products_of
 from engine_ridge.model import Ridge
 from engine_ridge.params import RidgeParams
@@ -54,6 +57,12 @@ def shared_of(
 def plain_statistics(shared: SharedDesign, **options: Any) -> list[Statistics]:
     model = Ridge(RidgeParams(**options))
     return [Statistics.of(model.statistics(design)) for design in shared.designs]
+
+
+def fit_all(model: Ridge, shared: SharedDesign) -> list[FittedRidge]:
+    """One fitted ridge a bucket, as the strategy makes them."""
+    made = zip(model.statistics_all(shared), shared.designs, strict=True)
+    return [model.solve(design, part) for part, design in made if part is not None]
 
 
 def moments(statistics: Statistics) -> np.ndarray:
@@ -96,7 +105,7 @@ def test_sums_of_all_buckets_are_those_of_their_design_rows(buckets, gap, window
 def test_fitting_all_buckets_at_once_gives_the_coefficients_of_each(across):
     shared = shared_of([2, 7, 14])
     model = Ridge(RidgeParams(interactions=across, penalty=0.5))
-    for one, design in zip(model.fit_all(shared), shared.designs, strict=True):
+    for one, design in zip(fit_all(model, shared), shared.designs, strict=True):
         alone = model.fit(design)
         np.testing.assert_array_equal(one.indicators, alone.indicators)
         np.testing.assert_allclose(one.coefficients, alone.coefficients, rtol=1e-7, atol=1e-9)
@@ -105,9 +114,9 @@ def test_fitting_all_buckets_at_once_gives_the_coefficients_of_each(across):
 
 def test_cutting_into_shards_does_not_change_the_coefficients(monkeypatch):
     model = Ridge(RidgeParams(penalty=0.5))
-    whole = model.fit_all(shared_of([3, 7]))
+    whole = fit_all(model, shared_of([3, 7]))
     monkeypatch.setattr(engine.design, "SHARD_ROWS", 50)
-    cut = model.fit_all(shared_of([3, 7]))
+    cut = fit_all(model, shared_of([3, 7]))
     for one, other in zip(whole, cut, strict=True):
         np.testing.assert_allclose(one.coefficients, other.coefficients, rtol=1e-10)
 
@@ -118,9 +127,9 @@ def test_five_buckets_evaluate_the_features_as_often_as_one(monkeypatch):
     monkeypatch.setattr(
         engine.design, "evaluate", lambda *given: (calls.append(1), evaluate(*given))[1]
     )
-    Ridge(RidgeParams()).fit_all(shared_of([1]))
+    fit_all(Ridge(RidgeParams()), shared_of([1]))
     once = len(calls)
-    Ridge(RidgeParams()).fit_all(shared_of([1, 2, 3, 4, 5]))
+    fit_all(Ridge(RidgeParams()), shared_of([1, 2, 3, 4, 5]))
     assert len(calls) == 2 * once
 
 
@@ -138,13 +147,17 @@ def test_features_of_the_date_are_the_same_when_evaluated_once_for_all_series():
     np.testing.assert_array_equal(evaluate_known(whole, features), expected)
 
 
-def test_a_ridge_offers_to_fit_all_buckets():
+def test_a_ridge_offers_the_sums_of_all_buckets():
     assert isinstance(Ridge(RidgeParams()), SharedModel)
 
 
 def test_a_bucket_beyond_every_history_is_an_error():
+    near, far = Ridge(RidgeParams()).statistics_all(shared_of([1, 80]))
+    assert near is not None and far is None
+    able = Capabilities(input="design", missing_values=True)
+    model = TabularModel(Ridge(RidgeParams()), PLAN, [1, 80], None, able=able)
     with pytest.raises(DataError, match="3 series has no rows"):
-        Ridge(RidgeParams()).fit_all(shared_of([1, 80]))
+        model.fit(Training(uneven(), 80, 0, (), 7, 0, lambda event, data: None))
 
 
 def test_an_infinite_feature_is_named():
@@ -153,7 +166,7 @@ def test_an_infinite_feature_is_named():
     train = Training(panel(frame, ahead=0), 2, 0, (), 7, 0, lambda event, data: None)
     shared = shared_design(train, plan, [(1, 2)], None)
     with pytest.raises(DataError, match="infinite or absent values in 'log'"):
-        Ridge(RidgeParams()).fit_all(shared)
+        fit_all(Ridge(RidgeParams()), shared)
 
 
 @pytest.mark.parametrize("scope", ["local", "partial"])
