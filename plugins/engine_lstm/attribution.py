@@ -32,16 +32,17 @@ def attribution(
     """`covariate, share, series`: mean absolute integrated gradient, as a share of all; largest first.
 
     inputs: as for `forecast`, the first channels of `known` being the standardised covariates in
-    the order of `covariates`. share: over the series and the dates ahead; sums to 1 unless no
-    covariate moves any forecast. At most `MOST_SERIES` series, evenly spread. Empty without
-    covariates.
+    the order of `covariates`; an offset is the last of them. share: over the series and the dates
+    ahead; sums to 1 unless no covariate moves any forecast. At most `MOST_SERIES` series, evenly
+    spread. Empty without covariates.
     """
     if not covariates:
         return pl.DataFrame()
     n_series = len(inputs.own)
     index = np.unique(np.linspace(0, n_series - 1, min(n_series, MOST_SERIES)).astype(np.int64))
     sample = Inputs(*(part[index] for part in inputs))
-    moved = np.abs(integrated(shape, weights, sample, len(covariates))).mean(axis=(0, 1))
+    channels = len(covariates) - (shape.offset is not None)
+    moved = np.abs(integrated(shape, weights, sample, channels)).mean(axis=(0, 1))
     total = float(moved.sum())
     share = moved / total if total > 0 else moved
     table = pl.DataFrame({"covariate": covariates, "share": share.astype(np.float64)})
@@ -55,7 +56,8 @@ def integrated(
     """Integrated gradients (series, steps, channels) of the sum of a series' forecasts over all steps.
 
     The path leads from covariates that are average on all dates ahead (0 after standardisation) to
-    those of `inputs`; what came before, the date and the gaps stay as they are. The gradients are
+    those of `inputs`; what came before, the date and the gaps stay as they are. With an offset there is
+    one more channel, its way from the level. The gradients are
     taken in the middle of `steps` equal parts. Their sum over steps and channels is the difference
     of the sums of both forecasts, up to the error of that rule (Sundararajan, Taly & Yan, Axiomatic
     attribution for deep networks, 2017). In the network's unit, y less its level over its scale, so
@@ -70,8 +72,10 @@ def _integrated(
 ) -> Array:
     known = jnp.asarray(inputs.known)
     begin = known.shape[1] - shape.steps
-    ahead = known[:, begin:, :channels]
-    gradient = jax.grad(partial(_total, shape, weights, inputs._replace(known=known)))
+    offset = jnp.asarray(inputs.offset)
+    ahead = jnp.concatenate([known[:, begin:, :channels], offset[:, 0, :, :1]], axis=-1)
+    inputs = inputs._replace(known=known, offset=offset)
+    gradient = jax.grad(partial(_total, shape, weights, inputs, channels))
 
     def part(number: Array) -> Array:
         return gradient(ahead * (number + 0.5) / steps)
@@ -79,11 +83,15 @@ def _integrated(
     return ahead * lax.map(part, jnp.arange(steps, dtype=jnp.float32)).mean(axis=0)
 
 
-def _total(shape: NetworkShape, weights: Weights, inputs: Inputs, ahead: Array) -> Array:
-    """Sum of the point forecasts of all series and steps, given the covariates ahead."""
+def _total(
+    shape: NetworkShape, weights: Weights, inputs: Inputs, channels: int, ahead: Array
+) -> Array:
+    """Sum of the point forecasts of all series and steps, given the covariates and offsets ahead."""
     begin = inputs.known.shape[1] - shape.steps
-    known = inputs.known.at[:, begin:, : ahead.shape[-1]].set(ahead)
-    outputs = forecast(shape, weights, inputs._replace(known=known)).mean(axis=0)
+    known = inputs.known.at[:, begin:, :channels].set(ahead[..., :channels])
+    offset = inputs.offset.at[:, 0, :, :1].set(ahead[..., channels:])
+    changed = inputs._replace(known=known, offset=offset)
+    outputs = forecast(shape, weights, changed).mean(axis=0)
     return points(shape, outputs, jnp.asarray(inputs.scale)).sum()
 
 

@@ -7,10 +7,15 @@ from dataclasses import dataclass, fields
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+import polars as pl
 
+from engine.data.panel import Panel
+from engine.errors import DataError
 from engine_lstm.data import Arrays
 from engine_lstm.sampling import Bounds, DeviceData, StretchSize, to_device
 from engine_lstm.training import Lessons
+
+_HEAVIEST = 30.0  # times the mean; one giant would else be all that is learned
 
 
 @dataclass(frozen=True)
@@ -83,3 +88,22 @@ def held_out(seen: npt.NDArray[np.bool_], steps: int, asked: int) -> int:
     first_target = time - steps - held + 1
     enough = seen[:, first_target:].any() and seen[:, 1:first_target].any()
     return held if enough else 0
+
+
+def importance(panel: Panel, weight: str | None) -> npt.NDArray[np.float32]:
+    """What the losses of each series count, (series,), 1 on average."""
+    if weight is None:
+        return np.ones(panel.n_series, np.float32)
+    if weight == "size":
+        size = np.nanmean(np.abs(panel.dense(["y"])[..., 0]), axis=1)
+    elif weight in panel.numeric(panel.roles.static):
+        size = panel.series[weight].cast(pl.Float32).to_numpy()
+    else:
+        raise DataError(
+            f"lstm: weight is {weight!r}, which is no numeric static column that it is given",
+            hint="`size`, a numeric static column, or no weight",
+        )
+    size = np.clip(np.nan_to_num(size), 0, None)
+    if not size.any():
+        raise DataError(f"lstm: every series has the weight 0 by {weight!r}", hint="leave it out")
+    return np.minimum(size / size.mean(), _HEAVIEST).astype(np.float32)

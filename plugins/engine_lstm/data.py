@@ -6,7 +6,6 @@ Everything at a date is made of that date and earlier ones, so a stretch may be 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,75 +13,8 @@ import polars as pl
 
 from engine.data.panel import Future, Panel
 from engine.errors import DataError
-
-Float32 = npt.NDArray[np.float32]
-
-_CONSTANT = 1e30  # deviation of a column that never changed
-_LIMIT = 10.0  # standard deviations beyond which a covariate says no more
-
-
-@dataclass(frozen=True)
-class Columns:
-    """Numeric columns and their training statistics, as parallel tuples.
-
-    gaps: True for a column with missing values in training; it gets a channel of its own for them.
-    """
-
-    names: tuple[str, ...] = ()
-    mean: tuple[float, ...] = ()
-    deviation: tuple[float, ...] = ()
-    gaps: tuple[bool, ...] = ()
-
-    @classmethod
-    def of(cls, names: tuple[str, ...], values: Float32) -> Columns:
-        """Statistics of values (rows, column), ignoring NaN.
-
-        What was constant in training has taught nothing: it reads as 0 whatever it does later.
-        """
-        present = ~np.isnan(values)
-        count = np.maximum(present.sum(0), 1)
-        mean = np.where(present, values, 0).sum(0, dtype=np.float64) / count
-        squares = np.where(present, values - mean, 0.0) ** 2
-        deviation = np.sqrt(squares.sum(0) / count)
-        deviation = np.where(deviation > 1e-6 * np.abs(mean) + 1e-12, deviation, _CONSTANT)
-        gaps = tuple(bool(g) for g in ~present.all(0))
-        return cls(names, tuple(map(float, mean)), tuple(map(float, deviation)), gaps)
-
-    def standardised(self, values: Float32) -> tuple[Float32, Float32]:
-        """Values (..., column) in deviations with 0 where missing, and the channels of gaps."""
-        missing = np.isnan(values)
-        scaled = (values - np.array(self.mean)) / np.array(self.deviation)
-        scaled = np.where(missing, 0.0, np.clip(scaled, -_LIMIT, _LIMIT))
-        flags = missing[..., np.array(self.gaps, dtype=bool)]
-        return scaled.astype(np.float32), flags.astype(np.float32)
-
-
-@dataclass(frozen=True)
-class Encoding:
-    """What was learned from the training panel about turning panels into arrays.
-
-    span: steps over which levels are averaged. season, season_terms: Fourier terms of the date.
-    log1p, robust, censored: as in the options. categories: for each static column of categories its
-    name and its levels (code 0 = unknown). unit: usual distance of y from its level, as a share of
-    its size. level, size: those of a typical series, for one that was never observed. log_size: mean
-    and deviation of log size.
-    """
-
-    span: int
-    season: int
-    season_terms: int
-    effects: tuple[int, ...] | None
-    log1p: bool
-    robust: bool
-    censored: str | None
-    future: Columns
-    past: Columns
-    numbers: Columns
-    categories: tuple[tuple[str, tuple[str, ...]], ...]
-    unit: float = 1.0
-    level: float = 0.0
-    size: float = 1.0
-    log_size: tuple[float, float] = (0.0, 1.0)
+from engine_lstm.encoding import LIMIT, Columns, Encoding, Float32
+from engine_lstm.levels import above_offset, averages, levels_over_time, running_mean
 
 
 @dataclass(frozen=True)
@@ -91,8 +23,9 @@ class Arrays:
 
     own: (series, time, channel), what is known once a date has passed. known: (series, time,
     channel), known ahead. y, seen, level, scale: (series, time); y is NaN-free, `seen` says where
-    it was observed; a forecast z stands for `level + scale * z`. first: (series,) index of the
-    first row. numbers: (series, n); codes: int32 (series, m).
+    it was observed; a forecast z stands for `level + scale * z`. offset: (series, time, 2), the
+    offset of y and where there is one, as y in the space of the network; no channels without the
+    option. first: (series,) index of the first row. numbers: (series, n); codes: int32 (series, m).
     """
 
     own: Float32
@@ -101,6 +34,7 @@ class Arrays:
     seen: npt.NDArray[np.bool_]
     level: Float32
     scale: Float32
+    offset: Float32
     first: npt.NDArray[np.int32]
     numbers: Float32
     codes: npt.NDArray[np.int32]
@@ -117,6 +51,7 @@ def learn_encoding(
     log1p: bool = False,
     robust: bool = False,
     censored: str | None = None,
+    offset: str | None = None,
 ) -> Encoding:
     """Training statistics of a panel; a DataError if it holds no observed y."""
     if censored is not None and censored not in panel.numeric(panel.roles.past):
@@ -124,8 +59,16 @@ def learn_encoding(
             f"lstm: censored is {censored!r}, which is no numeric past covariate that it is given",
             hint=f"one of: {', '.join(panel.numeric(panel.roles.past)) or 'there are none'}",
         )
+    if offset is not None and offset not in panel.numeric(panel.roles.future):
+        raise DataError(
+            f"lstm: offset is {offset!r}, which is no numeric covariate or feature known ahead that it "
+            "is given",
+            hint=f"one of: {', '.join(panel.numeric(panel.roles.future)) or 'there are none'}; a feature is "
+            "given by the model's `features`, one of a season if that is at least gap + horizon long",
+        )
     roles = panel.roles
-    future, past = panel.numeric(roles.future), panel.numeric(roles.past)
+    future = tuple(c for c in panel.numeric(roles.future) if c != offset)
+    past = panel.numeric(roles.past)
     numbers = panel.numeric(roles.static)
     names = [c for c in roles.static if c not in numbers]
     names = [*(roles.keys if static_keys else ()), *names]
@@ -138,6 +81,7 @@ def learn_encoding(
         log1p=log1p,
         robust=robust,
         censored=censored,
+        offset=offset,
         future=Columns.of(future, _table(panel.frame, future)),
         past=Columns.of(past, _table(panel.frame, past)),
         numbers=Columns.of(numbers, _table(panel.series, numbers)),
@@ -171,7 +115,7 @@ def _with_units(plain: Encoding, panel: Panel) -> Encoding:
             f"lstm: none of the {panel.n_series} series has an observed y up to the cutoff",
             hint="begin the backtest later or check the target column",
         )
-    level, size = _levels_over_time(y, plain)
+    level, size = levels_over_time(y, plain)
     ever = seen.any(1)
     usable = seen & (size > 0)
     distance = np.abs(y - level)[usable] / size[usable]
@@ -194,7 +138,7 @@ def encode(panel: Panel, encoding: Encoding) -> Arrays:
     seen = ~np.isnan(y)
     first = (y.shape[1] - panel.lengths).astype(np.int32)
     began = np.arange(y.shape[1]) >= first[:, None]
-    level, size = _levels_over_time(y, encoding)
+    level, size = levels_over_time(y, encoding)
     scale = size * np.float32(encoding.unit)
     safe = np.where(scale > 0, scale, np.float32(1))
     z = np.where(seen & (scale > 0), np.nan_to_num(y - level) / safe, 0.0)
@@ -204,11 +148,14 @@ def encode(panel: Panel, encoding: Encoding) -> Arrays:
     ordinals = panel.end - y.shape[1] + 1 + np.arange(y.shape[1])
     known = _known(panel.dense(encoding.future.names), ordinals, encoding)
     past, past_gaps = encoding.past.standardised(panel.dense(encoding.past.names))
-    usual = _running_mean(known[..., : len(encoding.future.names)], began, encoding.span)
-    single = [np.clip(z, -_LIMIT, _LIMIT), seen, log_size, age]
+    usual = running_mean(known[..., : len(encoding.future.names)], began, encoding.span)
+    single = [np.clip(z, -LIMIT, LIMIT), seen, log_size, age]
     own = [np.stack(single, axis=-1), past, past_gaps, usual]
     if encoding.effects is not None:
-        own.append(_averages(y, (level, safe), known, encoding))
+        own.append(averages(y, (level, safe), known, encoding))
+    offset = _offset(panel, encoding)
+    if encoding.offset is not None:
+        own.append(above_offset(y, offset, safe, encoding))
     numbers, _ = encoding.numbers.standardised(_table(panel.series, encoding.numbers.names))
     inside = began[..., None]
     return Arrays(
@@ -218,16 +165,37 @@ def encode(panel: Panel, encoding: Encoding) -> Arrays:
         seen=seen,
         level=level,
         scale=scale,
+        offset=offset * inside,
         first=first,
         numbers=numbers,
         codes=_codes(panel.series, encoding),
     )
 
 
-def encode_future(future: Future, end: int, encoding: Encoding) -> Float32:
-    """Channels known ahead (series, gap + horizon, channel) of the steps after ordinal `end`."""
+def encode_future(future: Future, end: int, encoding: Encoding) -> tuple[Float32, Float32]:
+    """Channels known ahead of the steps after ordinal `end`, (series, gap + horizon, channel).
+
+    The second are the channels of `Arrays.offset`.
+    """
     ordinals = end + 1 + np.arange(future.ahead_max)
-    return _known(future.dense(encoding.future.names), ordinals, encoding)
+    known = _known(future.dense(encoding.future.names), ordinals, encoding)
+    return known, _offset(future, encoding)
+
+
+def last_dates(values: Float32, context: int) -> Float32:
+    """The last `context` dates of (series, time, channel), zeros in front of a short history."""
+    recent = values[:, -context:]
+    return np.pad(recent, [(0, 0), (context - recent.shape[1], 0), (0, 0)])
+
+
+def _offset(rows: Panel | Future, encoding: Encoding) -> Float32:
+    """The channels of `Arrays.offset`, (series, time, 2), or none."""
+    names = () if encoding.offset is None else (encoding.offset,)
+    values = rows.dense(names)
+    if encoding.log1p:
+        values = np.log1p(np.maximum(values, 0.0))
+    there = np.isfinite(values)
+    return np.concatenate([np.where(there, values, 0.0), there], axis=-1).astype(np.float32)
 
 
 def _known(values: Float32, ordinals: npt.NDArray[np.int64], encoding: Encoding) -> Float32:
@@ -239,70 +207,6 @@ def _known(values: Float32, ordinals: npt.NDArray[np.int64], encoding: Encoding)
     dates = np.concatenate([np.ones((len(ordinals), 1)), np.sin(angle), np.cos(angle)], axis=1)
     shared = np.broadcast_to(dates.astype(np.float32), (len(values), *dates.shape))
     return np.concatenate([scaled, gaps, shared], axis=-1)
-
-
-def _levels_over_time(y: Float32, encoding: Encoding) -> tuple[Float32, Float32]:
-    """Level and size of y so far, as (series, time): means of y and |y|, newer values counting more.
-
-    Exponential averages over the observed values, corrected for their short beginning as in Adam
-    (Kingma & Ba 2015), or with `robust` medians of the last `span` steps; before a series' first
-    value those of a typical series.
-    """
-    seen = ~np.isnan(y)
-    values = np.nan_to_num(y)
-    known = np.logical_or.accumulate(seen, axis=1)
-    both = _running_mean(np.stack([values, np.abs(values)], axis=-1), seen, encoding.span)
-    if encoding.robust:
-        middle = _running_median(y, encoding.span)
-        high = _running_median(np.abs(y), encoding.span)
-        # Where more than half is zero the median size says nothing.
-        both = np.stack([middle, np.where(high > 0, high, both[..., 1])], axis=-1)
-    level = np.where(known, both[..., 0], np.float32(encoding.level))
-    size = np.where(known, both[..., 1], np.float32(encoding.size))
-    return level, size
-
-
-def _averages(
-    y: Float32, stand: tuple[Float32, Float32], known: Float32, encoding: Encoding
-) -> Float32:
-    """Channels (series, time, n) from which the network frees levels of covariate effects.
-
-    First the running means of `known` over the dates on which y was seen, as the level is of y. Then,
-    for each span of `effects`, how far a level over that span is from the level, in units of the
-    scale, and how far the same means of `known` are from the first ones. stand: level and scale.
-    """
-    level, scale = stand
-    seen = ~np.isnan(y)
-    both = np.concatenate([np.nan_to_num(y)[..., None], known], axis=-1)
-    usual = _running_mean(known, seen, encoding.span)
-    parts = [usual]
-    for span in encoding.effects or ():
-        recent = _running_mean(both, seen, span)
-        began = np.logical_or.accumulate(seen, axis=1)
-        parts.append(np.where(began, (recent[..., 0] - level) / scale, 0.0)[..., None])
-        parts.append(recent[..., 1:] - usual)
-    return np.concatenate(parts, axis=-1)
-
-
-def _running_median(y: Float32, span: int) -> Float32:
-    """Median (series, time) of the observed values of the last `span` steps; 0 without any."""
-    table = pl.DataFrame(y.T).fill_nan(None)
-    medians = table.select(pl.all().rolling_median(span, min_samples=1).forward_fill())
-    return medians.fill_null(0.0).to_numpy().T.astype(np.float32)
-
-
-def _running_mean(values: Float32, seen: npt.NDArray[np.bool_], span: int) -> Float32:
-    """Exponential mean (series, time, channel) of the seen values so far; 0 before the first."""
-    kept = 1.0 - 2.0 / (span + 1.0)
-    total = np.zeros((values.shape[0], values.shape[2]))
-    weight = np.zeros((values.shape[0], 1))
-    out = np.zeros(values.shape, dtype=np.float32)
-    for time in range(values.shape[1]):
-        here = seen[:, time, None]
-        total = np.where(here, kept * total + values[:, time], total)
-        weight = np.where(here, kept * weight + 1.0, weight)
-        out[:, time] = total / np.maximum(weight, 1.0)
-    return out
 
 
 def _table(frame: pl.DataFrame, columns: tuple[str, ...]) -> Float32:
@@ -324,16 +228,3 @@ def _codes(series: pl.DataFrame, encoding: Encoding) -> npt.NDArray[np.int32]:
         texts = series[column].cast(pl.String).to_list()
         out[:, number] = [code.get(text, 0) for text in texts]
     return out
-
-
-def encoding_from_json(data: dict[str, Any]) -> Encoding:
-    """The encoding from what `dataclasses.asdict` and JSON made of it."""
-    columns = {
-        role: Columns(**{name: tuple(values) for name, values in data[role].items()})
-        for role in ("future", "past", "numbers")
-    }
-    categories = tuple((name, tuple(levels)) for name, levels in data["categories"])
-    log_size = (float(data["log_size"][0]), float(data["log_size"][1]))
-    effects = None if data["effects"] is None else tuple(data["effects"])
-    made = {"categories": categories, "log_size": log_size, "effects": effects}
-    return Encoding(**{**data, **columns, **made})

@@ -17,7 +17,7 @@ _PACE = 3.0  # a linear path may learn faster than a deep one: its coefficients 
 
 
 class Effects(nn.Module):
-    """Effects of a date's covariates relative to what was usual; see `data._averages` for the channels.
+    """Effects of a date's covariates relative to what was usual; see `levels.averages` for the channels.
 
     count: levels over short spans. steps: steps that are forecast.
     """
@@ -28,11 +28,12 @@ class Effects(nn.Module):
     @nn.compact
     def __call__(
         self, own: Array, known: Array, static: Array
-    ) -> tuple[Array, Callable[[int], Array]]:
+    ) -> tuple[Array, Callable[[int, Array | None], tuple[Array, Array]]]:
         """(own, shift): the inputs of the encoder, and what effects and levels add to z.
 
         own: (batch, time, channel), the averages last. known: (batch, time + steps, channel).
-        `shift(first)` is (batch, origins, steps) for the origins from date `first` on.
+        `shift(first, chosen)` is what covariates and what levels add, both (batch, origins, steps), for
+        the origins from date `first` on and the chosen steps, or all for None.
         """
         channels = known.shape[-1]
         time = own.shape[1]
@@ -52,11 +53,12 @@ class Effects(nn.Module):
         free = jnp.stack(levels, axis=-1) if levels else seen[..., :0]
         share = _PACE * self.param("share", nothing, (self.count, self.steps))
 
-        def shift(first: int) -> Array:
+        def shift(first: int, chosen: Array | None) -> tuple[Array, Array]:
             origins = time - first
             ahead = jnp.stack(
                 [moved[:, first + 1 + k : first + 1 + k + origins] for k in range(self.steps)], -1
             )
-            return ahead - usual[:, first:, None] + free[:, first:] @ share
+            both = ahead - usual[:, first:, None], free[:, first:] @ share
+            return both if chosen is None else (both[0][..., chosen], both[1][..., chosen])
 
         return jnp.concatenate([left, seen, free], axis=-1), shift

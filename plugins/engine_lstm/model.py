@@ -22,17 +22,18 @@ from engine_lstm import training
 from engine_lstm.attribution import attribution
 from engine_lstm.checkpoint import Keeper, fingerprint
 from engine_lstm.compiled import keep_compiled
-from engine_lstm.course import Course, held_out
+from engine_lstm.course import Course, held_out, importance
 from engine_lstm.data import (
     Arrays,
-    Encoding,
     encode,
     encode_future,
-    encoding_from_json,
+    last_dates,
     learn_encoding,
 )
+from engine_lstm.encoding import Encoding, encoding_from_json
 from engine_lstm.heads import center, free_outputs, quantiles_of
 from engine_lstm.network import NetworkShape
+from engine_lstm.offset import from_level
 from engine_lstm.params import LstmParams
 from engine_lstm.privacy import Privacy, promise, slots_for
 from engine_lstm.sampling import SERIES_MULTIPLE, StretchSize
@@ -44,7 +45,6 @@ Floats = npt.NDArray[Any]
 _FORMAT = 3
 _CHUNK = 4096
 _MOST_LOG = 700.0  # the exponential of more is no number
-_HEAVIEST = 30.0  # times the mean; one giant would else be all that is learned
 _FEWEST_BATCHES, _MOST_BATCHES = 25, 400
 
 
@@ -71,6 +71,7 @@ class Lstm:
             log1p=params.log1p,
             robust=params.scaling == "robust",
             censored=params.censored,
+            offset=params.offset,
         )
         arrays = encode(panel, encoding)
         if not (arrays.seen.sum(axis=1) > 1).any():
@@ -124,6 +125,8 @@ class Lstm:
             levels=levels,
             embeddings=widths,
             precision=params.precision,
+            offset=None if params.offset is None else len(params.effects or ()) + 1,
+            growth=params.offset_growth,
         )
         return Plan(
             network=network,
@@ -141,7 +144,7 @@ class Lstm:
         asked = 0 if params.differential_privacy else asked
         return Course(
             arrays=arrays,
-            importance=_importance(train.panel, params.weight),
+            importance=importance(train.panel, params.weight),
             size=plan.size,
             held=held_out(arrays.seen, plan.size.steps, min(asked, plan.size.origins)),
             fading=0.0 if params.decay is None else float(np.log(0.5)) / params.decay,
@@ -171,6 +174,7 @@ class Lstm:
         if asked is None:
             return None
         data = (arrays.own, arrays.known, arrays.y, arrays.seen, arrays.numbers, arrays.codes)
+        data = (*data, arrays.offset)
         name = fingerprint((plan, schedule, self.params, train.seed), data)
         return Keeper(asked.folder / f"lstm-{name}.safetensors", asked.every)
 
@@ -222,7 +226,8 @@ class FittedLstm:
     def explain(self, history: Panel, future: Future) -> Mapping[str, pl.DataFrame]:
         """`attribution`: how far each covariate known ahead moves the forecasts, by integrated gradients."""
         inputs = self._inputs(history, future)
-        names = self.encoding.future.names
+        encoding = self.encoding
+        names = (*encoding.future.names, *([] if encoding.offset is None else [encoding.offset]))
         return {"attribution": attribution(self.shape, self.weights, inputs, names)}
 
     def _inputs(self, history: Panel, future: Future) -> Inputs:
@@ -233,11 +238,13 @@ class FittedLstm:
                 hint="train the model with this horizon and gap",
             )
         arrays = encode(history, self.encoding)
-        ahead = encode_future(future, history.end, self.encoding)
-        own = _last_dates(arrays.own, self.context)
-        known = np.concatenate([_last_dates(arrays.known, self.context), ahead], axis=1)
+        ahead, offset = encode_future(future, history.end, self.encoding)
+        own = last_dates(arrays.own, self.context)
+        known = np.concatenate([last_dates(arrays.known, self.context), ahead], axis=1)
         level, scale = arrays.level[:, -1], arrays.scale[:, -1]
-        return Inputs(own, known, arrays.numbers, arrays.codes, level, scale)
+        stand = level[:, None], np.where(scale > 0, scale, np.float32(1))[:, None]
+        start = np.asarray(from_level(offset, *stand))[:, None]
+        return Inputs(own, known, arrays.numbers, arrays.codes, start, level, scale)
 
     def _prediction(self, outputs: Floats, level: Floats, scale: Floats) -> Prediction:
         """Means over the members of what each forecasts, (members, series, steps, n)."""
@@ -322,31 +329,6 @@ class FittedLstm:
             curve=pl.read_parquet(folder / "learning_curve.parquet"),
             privacy=Privacy(**about["privacy"]) if about.get("privacy") else None,
         )
-
-
-def _importance(panel: Panel, weight: str | None) -> npt.NDArray[np.float32]:
-    """What the losses of each series count, (series,), 1 on average."""
-    if weight is None:
-        return np.ones(panel.n_series, np.float32)
-    if weight == "size":
-        size = np.nanmean(np.abs(panel.dense(["y"])[..., 0]), axis=1)
-    elif weight in panel.numeric(panel.roles.static):
-        size = panel.series[weight].cast(pl.Float32).to_numpy()
-    else:
-        raise DataError(
-            f"lstm: weight is {weight!r}, which is no numeric static column that it is given",
-            hint="`size`, a numeric static column, or no weight",
-        )
-    size = np.clip(np.nan_to_num(size), 0, None)
-    if not size.any():
-        raise DataError(f"lstm: every series has the weight 0 by {weight!r}", hint="leave it out")
-    return np.minimum(size / size.mean(), _HEAVIEST).astype(np.float32)
-
-
-def _last_dates(values: npt.NDArray[Any], context: int) -> npt.NDArray[Any]:
-    """The last `context` dates of (series, time, channel), zeros in front of a short history."""
-    recent = values[:, -context:]
-    return np.pad(recent, [(0, 0), (context - recent.shape[1], 0), (0, 0)])
 
 
 def _padded(values: npt.NDArray[Any], size: int) -> npt.NDArray[Any]:

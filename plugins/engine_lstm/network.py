@@ -19,6 +19,7 @@ from jax import Array, lax
 from engine_lstm.cells import CELLS, recur
 from engine_lstm.effects import Effects
 from engine_lstm.heads import free_outputs
+from engine_lstm.offset import Offset
 
 _MEMORY = 3  # dates of known covariates that bear on one target: its own and the two before it
 
@@ -28,7 +29,8 @@ class NetworkShape:
     """What fixes the shapes of the weights; hashable, so that compiled functions are kept by it.
 
     effects: levels freed of linear effects, see `effects`; None without linear effects. levels: rows
-    of the embedding of each static column; row 0 is that of unknown categories.
+    of the embedding of each static column; row 0 is that of unknown categories. offset: levels of the
+    distance from an offset, see `offset`; None without one. growth: share of the last of them at first.
     """
 
     cell: str
@@ -46,6 +48,8 @@ class NetworkShape:
     levels: tuple[int, ...]
     embeddings: tuple[int, ...]
     precision: str
+    offset: int | None = None
+    growth: float = 0.0
 
     @property
     def outputs(self) -> int:
@@ -116,6 +120,7 @@ class Forecaster(nn.Module):
         known: Array,
         numbers: Array,
         codes: Array,
+        offset: Array,
         *,
         first_origin: int,
         train: bool,
@@ -124,27 +129,41 @@ class Forecaster(nn.Module):
         """Forecast all steps from every origin of a stretch.
 
         own: (batch, time, channel), what is seen at each date. known: (batch, time + steps,
-        channel), known ahead. numbers: (batch, n) statics; codes: int (batch, m) categories.
+        channel), known ahead. numbers: (batch, n) statics; codes: int (batch, m) categories. offset:
+        (batch, origins, steps, 2), see `offset.from_level`; not looked at without an offset.
         chosen: int (n,), steps counted from 0 that alone are forecast; all without it.
         Returns (batch, origins, steps, outputs) with origins `first_origin` .. time - 1.
         """
         still = not train
         time = own.shape[1]
         static = self._static(numbers, codes, train)
-        effects = self.shape.effects
+        effects, above, steps = self.shape.effects, self.shape.offset, self.shape.steps
+        moved: list[Array] = []
+        if above is not None:
+            # The last channels of `own`, see `levels.above_offset`.
+            own, distance = own[..., : -2 - above], own[..., -2 - above :]
+            recent = distance[:, first_origin:, 2:]
+            start = Offset(above, steps, self.shape.growth, name="offset")
+            moved.append(start(recent, offset, static, chosen))
         if effects is not None:
-            own, shift = Effects(effects, self.shape.steps, name="effects")(own, known, static)
+            own, shift = Effects(effects, steps, name="effects")(own, known, static)
+            by_covariates, by_levels = shift(first_origin, chosen)
+            moved.append(by_covariates)
+            # A forecast that starts from an offset does not start from a level.
+            moved.append(by_levels if above is None else by_levels * (1.0 - offset[..., 1]))
+        if above is not None:
+            own = jnp.concatenate([own, distance], axis=-1)
         if train and self.shape.hide:
             known = self._hidden(known)
         constant = jnp.broadcast_to(static[:, None], (*own.shape[:2], static.shape[-1]))
         seen = jnp.concatenate([own, known[:, :time], constant], axis=-1)
         state = self._encode(seen.swapaxes(0, 1), still)[first_origin:].swapaxes(0, 1)
         origin = jnp.concatenate([state, seen[:, first_origin:]], axis=-1)
-        outputs = self._decode(origin, known[:, first_origin + 2 - _MEMORY :], still, chosen)
-        if effects is None:
+        dates = known[:, first_origin + 2 - _MEMORY :]
+        outputs = self._decode(origin, dates, offset, still, chosen)
+        if not moved:
             return outputs
-        moved = shift(first_origin) if chosen is None else shift(first_origin)[..., chosen]
-        return outputs + moved[..., None] * _centers(self.shape)
+        return outputs + sum(moved)[..., None] * _centers(self.shape)
 
     def _encode(self, state: Array, still: bool) -> Array:
         """(time, batch, channel) -> states of the last layer (time, batch, hidden).
@@ -182,8 +201,10 @@ class Forecaster(nn.Module):
         shape = (known.shape[0], 1, known.shape[2])
         return known * jax.random.bernoulli(self.make_rng("dropout"), kept, shape) / kept
 
-    def _decode(self, origin: Array, known: Array, still: bool, chosen: Array | None) -> Array:
-        """Origins (batch, origins, n) and the known of the dates around them -> outputs."""
+    def _decode(
+        self, origin: Array, known: Array, offset: Array, still: bool, chosen: Array | None
+    ) -> Array:
+        """Origins (batch, origins, n), the known of the dates around them, offsets -> outputs."""
         width, steps = self.shape.decoder_hidden, self.shape.steps
         dense = partial(nn.Dense, dtype=self.shape.precision)
         cutoff = dense(width, name="cutoff")(origin)[:, :, None]
@@ -192,7 +213,10 @@ class Forecaster(nn.Module):
         recent = jnp.concatenate([known[:, i : i + dates] for i in range(_MEMORY)], axis=-1)
         target = dense(width, use_bias=False, name="target")(recent)
         step = nn.Embed(steps, width, name="step")(jnp.arange(steps) if chosen is None else chosen)
-        hidden = jax.nn.relu(cutoff + forked(target, origin.shape[1], steps, chosen) + step)
+        entering = cutoff + forked(target, origin.shape[1], steps, chosen) + step
+        if self.shape.offset is not None:
+            entering += dense(width, use_bias=False, name="from_level")(1.0 - offset[..., 1:])
+        hidden = jax.nn.relu(entering)
         # One mask for all steps of an origin: as good a regulariser and far fewer random numbers.
         if not still and self.shape.dropout:
             kept = 1.0 - self.shape.dropout

@@ -106,6 +106,19 @@ class LstmParams(Params):
         description="a past covariate that is positive where y says too little of demand (a stockout): "
         "such rows are no targets and do not move the level",
     )
+    offset: str | None = Field(
+        None,
+        description="a covariate or feature known ahead in units of y, such as last year's value: the "
+        "network forecasts the difference from it, and from the level where it is missing; "
+        "null: from the level everywhere",
+    )
+    offset_growth: float = Field(
+        0.0,
+        ge=0.0,
+        le=1.0,
+        description="with `offset`, the share of the mean distance of y from it, over the last `context` "
+        "steps, that forecasts begin with: 1 for last year's value and the growth since then",
+    )
     head: Literal["quantile", "gaussian", "student_t", "negative_binomial"] = Field(
         "quantile",
         description="what is said of a target: its quantiles, or the parameters of a distribution "
@@ -209,6 +222,13 @@ class LstmParams(Params):
             )
         if self.head == "negative_binomial" and self.log1p:
             raise ValueError("negative_binomial is of counts: set log1p to false")
+        if self.offset_growth and self.offset is None:
+            raise ValueError("offset_growth is of the distance from an offset: name one")
+        if self.head == "negative_binomial" and self.offset is not None:
+            raise ValueError(
+                "offset goes with the quantile, gaussian and student_t heads: negative_binomial forecasts "
+                "a multiple of the level, to which nothing can be added"
+            )
         return self
 
     @model_validator(mode="after")

@@ -13,6 +13,7 @@ from jax import Array
 from engine_lstm.data import Arrays
 from engine_lstm.heads import Target
 from engine_lstm.network import forked
+from engine_lstm.offset import from_level
 
 TIME_MULTIPLE = 64
 SERIES_MULTIPLE = 64
@@ -23,7 +24,7 @@ _LARGEST = 50.0  # usual distances from the level; more would let one date rule 
 class DeviceData(NamedTuple):
     """A training panel, padded so that panels of about the same size share compiled functions.
 
-    own, known: (series, time, channel); y, seen, level, scale: (series, time); numbers, codes:
+    own, known, offset: (series, time, channel); y, seen, level, scale: (series, time); numbers, codes:
     (series, n). The last observed date is at `time - steps - 1`. begin: (series,) first row;
     importance: (series,) weight of a series' losses.
     """
@@ -34,6 +35,7 @@ class DeviceData(NamedTuple):
     seen: Array
     level: Array
     scale: Array
+    offset: Array
     numbers: Array
     codes: Array
     begin: Array
@@ -61,12 +63,16 @@ class StretchSize(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """A minibatch: inputs of the network, and targets with their weights (batch, origins, steps)."""
+    """A minibatch: inputs of the network, and targets with their weights (batch, origins, steps).
+
+    offset: (batch, origins, steps, 2), see `offset.from_level`; no channels without an offset.
+    """
 
     own: Array
     known: Array
     numbers: Array
     codes: Array
+    offset: Array
     target: Target
     weight: Array
 
@@ -95,6 +101,7 @@ def to_device(
         seen=over_time(arrays.seen),
         level=over_time(arrays.level),
         scale=over_time(arrays.scale),
+        offset=over_time(arrays.offset),
         numbers=over_series(arrays.numbers),
         codes=over_series(arrays.codes),
         begin=jnp.asarray(begin),
@@ -177,12 +184,14 @@ def cut(
     weight = forked(heavy[..., None], origins, steps, chosen)[..., 0] * usable[..., None]
     level, safe = data.level[row, origin][..., None], jnp.where(scale > 0, scale, 1.0)[..., None]
     z = jnp.clip((y - level) / safe, -_LARGEST, _LARGEST)
+    start = from_level(forked(data.offset[row, target], origins, steps, chosen), level, safe)
     aim = Target(z, y, jnp.broadcast_to(level, y.shape), jnp.broadcast_to(safe, y.shape))
     return Stretch(
         own=data.own[row, past],
         known=data.known[row, around],
         numbers=data.numbers[series],
         codes=data.codes[series],
+        offset=jnp.clip(start, -_LARGEST, _LARGEST),
         target=Target(*(jnp.where(weight > 0, value, 1.0) for value in aim)),
         weight=weight,
     )

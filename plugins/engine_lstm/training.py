@@ -168,6 +168,7 @@ def start(plan: Plan, data: DeviceData, keys: Array, pace: Pace) -> State:
             stretch.known,
             stretch.numbers,
             stretch.codes,
+            stretch.offset,
             first_origin=plan.size.context - plan.size.origins,
             train=False,
         )
@@ -316,6 +317,7 @@ def _losses(
         stretch.known,
         stretch.numbers,
         stretch.codes,
+        stretch.offset,
         first_origin=plan.size.context - plan.size.origins,
         train=key is not None,
         chosen=chosen,
@@ -330,12 +332,16 @@ def _losses(
 
 
 class Inputs(NamedTuple):
-    """What a forecast is made of; see `Forecaster` for the shapes. level, scale: (series,)."""
+    """What a forecast is made of; see `Forecaster` for the shapes. level, scale: (series,).
+
+    offset: (series, 1, steps, 2 or none), from one origin.
+    """
 
     own: Any
     known: Any
     numbers: Any
     codes: Any
+    offset: Any
     level: Any
     scale: Any
 

@@ -57,7 +57,7 @@ def test_levels_are_freed_of_effects_that_are_linear() -> None:
 
     def bound(effects: Effects, *inputs: Any) -> tuple[Any, Any]:
         own, shift = effects(*inputs)
-        return own, shift(time - 20)
+        return own, sum(shift(time - 20, None))
 
     inputs, moved = module.apply(weights, arrays.own[:, :time], known, static, method=bound)
     stand = arrays.level[:, time - 20 : time, None], arrays.scale[:, time - 20 : time, None]

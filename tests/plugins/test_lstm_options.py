@@ -207,7 +207,7 @@ def test_chosen_steps_are_cut_and_forecast_as_among_all() -> None:
     assert whole.target.y[:, :, chosen].tolist() == some.target.y.tolist()
     fitted = fit(history)
     weights = jax.tree.map(lambda leaf: leaf[0], fitted.weights)
-    inputs = (whole.own, whole.known, whole.numbers, whole.codes)
+    inputs = (whole.own, whole.known, whole.numbers, whole.codes, whole.offset)
 
     def forecast(steps: Any) -> Any:
         network = Forecaster(fitted.shape)
