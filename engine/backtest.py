@@ -206,12 +206,13 @@ def _folds_of(spec: RunSpec, model: str, able: Capabilities, folds: Sequence[Fol
 def _chain(spec: RunSpec, model: str, able: Capabilities, used: Sequence[Fold]) -> list[int]:
     """Cutoffs of the fits of a model whose older rows are the same in every later fit.
 
-    They are not with a scale, which changes with the cutoff, nor where the oldest rows drop out or
-    the columns are chosen anew.
+    They are not with a scale, which changes with the cutoff, nor where the oldest rows drop out, the
+    columns are chosen anew, or a gap is filled by the value after it.
     """
     use = spec.models[model]
     sliding = use.window is not None or spec.backtest.size is not None
     anew = use.scale != "none" or use.select_features is not None
+    anew = anew or spec.data.missing.y == "interpolate"
     if not able.mergeable or not spec.backtest.refit or sliding or anew:
         return []
     return sorted(fold.cutoff for fold in used)

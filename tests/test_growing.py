@@ -14,6 +14,7 @@ from hypothesis import given, settings, strategies as st
 import engine.design
 import engine.growing
 from engine.backtest import Task, backtest_tasks, final_tasks, make_folds
+from engine.data.build import Missing
 from engine.data.panel import Panel
 from engine.registry import Registry
 from engine.runner import capabilities
@@ -40,7 +41,7 @@ def spec_of(model: dict[str, Any], features: Any = FEATURES, **changes: Any) -> 
             "columns": {"unique_id": "store", "ds": "ds", "y": "y"},
             "freq": "1d",
             "covariates": {"future": ["promo", "price"], "static": ["kind"]},
-            "missing": {"y": "drop"},
+            "missing": changes.pop("missing", {"y": "drop"}),
             "series": changes.pop("series", {}),
         },
         "horizon": 6,
@@ -52,13 +53,13 @@ def spec_of(model: dict[str, Any], features: Any = FEATURES, **changes: Any) -> 
     return RunSpec.model_validate({**spec, **changes})
 
 
-def whole_panel() -> Panel:
-    """Four series, one of them younger, with holes in y."""
+def whole_panel(fill: str = "drop") -> Panel:
+    """Four series, one of them younger, with holes in y, some at the end of a fold's history."""
     frame = rows(n_series=4, periods=90, future=8).drop("temperature")
     place = pl.int_range(pl.len()).over("store")
     frame = frame.filter((pl.col("store") > 1) | (place >= 20))
-    holes = pl.when((place.mod(11) != 5) | (pl.col("store") != 2)).then("y")
-    return panel(frame.with_columns(y=holes), past=(), ahead=8)
+    holes = pl.when((place.mod(6) != 5) | (pl.col("store") != 2)).then("y")
+    return panel(frame.with_columns(y=holes), past=(), ahead=8, missing=Missing(y=fill))
 
 
 def tasks_of(whole: Panel, spec: RunSpec) -> list[Task]:
@@ -160,6 +161,7 @@ def test_a_later_fold_reads_only_the_rows_since_the_one_before(tmp_path: Path, m
         ({"select_features": {"use": "redundancy"}}, {}),
         ({}, {"backtest": {"window": "sliding", "size": 50}}),
         ({}, {"backtest": {"refit": False}}),
+        ({}, {"missing": {"y": "interpolate"}}),
         ({"buckets": [4, 6]}, {}),
         ({}, {"features": AHEAD}),
         ({}, {"series": {"min_history": 60}}),
@@ -167,7 +169,8 @@ def test_a_later_fold_reads_only_the_rows_since_the_one_before(tmp_path: Path, m
     ids=str,
 )
 def test_what_changes_older_rows_is_fitted_from_the_start(tmp_path: Path, model, changes):
-    whole, spec = whole_panel(), spec_of({**RIDGE, "buckets": [3, 6], **model}, **changes)
+    whole = whole_panel(changes.get("missing", {}).get("y", "drop"))
+    spec = spec_of({**RIDGE, "buckets": [3, 6], **model}, **changes)
     tasks = tasks_of(whole, spec)
     grown = forecasts(tmp_path / "grown", whole, spec, tasks)
     scratch = forecasts(tmp_path / "alone", whole, spec, alone(tasks))
