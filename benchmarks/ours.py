@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from measure import peak_mb, tell, timed
+from threadpoolctl import threadpool_limits
 
 from engine.contracts import Design, DesignBlock, Prediction, Training
 from engine.data.build import build_panel
@@ -226,7 +227,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=30)
     arguments = parser.parse_args()
     workers = {"features": features, "global": fit_and_predict, "local": local, "flops": flops}
-    workers[arguments.what](arguments)
+    # As in a task of a run.
+    with threadpool_limits(1, user_api="blas"):
+        workers[arguments.what](arguments)
 
 
 if __name__ == "__main__":
