@@ -21,7 +21,7 @@ import numpy as np
 from engine.backtest import Task, eligible
 from engine.contracts import Feature, Training
 from engine.data.panel import Panel
-from engine.design import evaluate_known
+from engine.design import evaluate_known, lookback_of
 from engine.features import FeaturePlan, Matrix, evaluate
 from engine.horizon import Sums, TabularModel
 from engine.workspace import Workspace
@@ -79,9 +79,9 @@ def _settled(plan: FeaturePlan, panel: Panel, cutoff: int) -> bool:
 
     A promotion of the next day, known as it is, is missing at the end of a history.
     """
-    reach = max((f.lookback or 0 for f in plan.features), default=0) + 1
-    whole = any(f.lookback is None for f in plan.features)
-    later = panel if whole else panel.tail(reach + panel.end - cutoff)
+    features = plan.of("history", "aligned", "known")
+    reach = lookback_of(features, 1 + panel.end - cutoff)
+    later = panel if reach is None else panel.tail(reach)
     earlier = later.until(cutoff)
     last = earlier.offsets[1:] - 1
     place = later.offsets[:-1] + earlier.lengths - 1
