@@ -217,7 +217,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("what", choices=("features", "global", "local", "flops"))
     parser.add_argument("--file", type=Path)
-    parser.add_argument("--shard-rows", type=int, default=1_000_000)
+    parser.add_argument("--shard-rows", type=int, default=250_000)
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--horizon", type=int, default=28)
     parser.add_argument("--strategy", choices=("recursive", "direct"), default="recursive")

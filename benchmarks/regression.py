@@ -85,7 +85,7 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=30)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--shard-rows", type=int, default=1_000_000)
+    parser.add_argument("--shard-rows", type=int, default=250_000)
     parser.add_argument("--data", type=Path, default=Path("runs/benchmark-data"))
     parser.add_argument(
         "--only", choices=("global", "local", "flops"), nargs="+", default=[], help="parts to run"

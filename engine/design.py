@@ -26,7 +26,7 @@ from engine.data.panel import Future, IntArray, Panel
 from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static, known_rows
 from engine.mergeable import MergeableDesignModel, Statistics
 
-SHARD_ROWS = 1_000_000
+SHARD_ROWS = 250_000
 CACHE_BYTES = 3_000_000_000
 EVERYTHING = Capabilities(input="design", static_covariates=True, missing_values=True)
 """What a model is taken to accept if nobody says what it declares."""

@@ -250,22 +250,23 @@ def _span(
     """First observed row of each series and the panel's end; series never observed leave."""
     begins = pl.col("y").is_not_null()
     if missing.leading_zeros == "drop":
-        begins = pl.col("y").is_not_null() & (pl.col("y") != 0)
-    first = (
-        frame.filter(begins).group_by("series").agg(start=pl.col("ordinal").min()).sort("series")
-    )
+        begins = begins & (pl.col("y") != 0)
+    head, row = _first_rows(frame, begins)
+    first = frame.select("series", start="ordinal")[row]
     if first.is_empty():
         raise DataError("no series has an observed y", hint="check the target column and filters")
-    end = int(frame.filter(pl.col("y").is_not_null())["ordinal"].max())  # type: ignore[arg-type]
+    end = _known_until(frame, "y")
     if first.height < series.height:
         lost = series.height - first.height
         kept = set(first["series"].to_list())
         names = [u for i, u in enumerate(series["unique_id"]) if i not in kept][:3]
         notes.append(f"{lost} series without any observed y were left out: {', '.join(names)}")
     starts = first["start"].to_numpy().astype(np.int64)
+    if np.array_equal(head, row):
+        return frame, series, starts, end
     if first.height == series.height:
         begun = frame["ordinal"].to_numpy() >= starts[frame["series"].to_numpy()]
-        return (frame if begun.all() else frame.filter(begun)), series, starts, end
+        return frame.filter(begun), series, starts, end
     renumber = first.with_columns(new=pl.int_range(first.height, dtype=pl.UInt32))
     frame = (
         frame.join(renumber, on="series", how="inner", maintain_order="left")
@@ -274,6 +275,23 @@ def _span(
         .drop("new", "start")
     )
     return frame, series[first["series"]], starts, end
+
+
+def _first_rows(frame: pl.DataFrame, begins: pl.Expr) -> tuple[IntArray, IntArray]:
+    """The first row of each series, and its first row in which `begins` is true if there is one.
+
+    Rows are sorted by series and time.
+    """
+    changed = pl.col("series") != pl.col("series").shift()
+    head = frame.select(changed.fill_null(True).arg_true()).to_series().to_numpy().astype(np.int64)
+    may = frame.select(begins).to_series()
+    if may.all():
+        return head, head
+    candidates = may.arg_true().to_numpy().astype(np.int64)
+    place = np.searchsorted(candidates, head)
+    found = place < candidates.size
+    row, last = candidates[place[found]], np.append(head[1:], frame.height)[found]
+    return head, row[row < last]
 
 
 def _known_until(frame: pl.DataFrame, column: str) -> int:
@@ -323,7 +341,8 @@ def _fill(
     """Apply the policies for missing values; what has none and is missing is an error."""
     past = pl.col("ordinal") <= end
     if missing.y == "error":
-        checks.no_gaps(frame.filter(past), ids)
+        if frame["y"].null_count():
+            checks.no_gaps(frame.filter(past), ids)
     else:
         empty = _missing(frame, "y", past)
         if empty:

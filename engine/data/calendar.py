@@ -101,7 +101,10 @@ class TimeGrid:
             months = values.to_frame("ds").select(_months(pl.col("ds"))).to_series()
             month = int((months % (_MONTHS[freq.unit] * freq.every)).mode().min())  # type: ignore[arg-type]
             return cls(freq, dtype, 32 * month + day)
-        remainder = values.to_physical().cast(pl.Int64) % cls._unit(freq, dtype)
+        unit = cls._unit(freq, dtype)
+        if unit == 1:
+            return cls(freq, dtype, 0)
+        remainder = values.to_physical().cast(pl.Int64) % unit
         return cls(freq, dtype, int(remainder.mode().min()))  # type: ignore[arg-type]
 
     @staticmethod

@@ -68,9 +68,10 @@ def finite(frame: pl.DataFrame, column: str, keys: Sequence[str]) -> None:
 
 def on_grid(frame: pl.DataFrame, grid: TimeGrid, ids: pl.Series) -> None:
     """Every timestamp lies on the grid of the stated frequency."""
-    off = frame.filter(grid.off_grid(pl.col("ds")))
-    if off.is_empty():
+    wrong = grid.off_grid(pl.col("ds"))
+    if not frame.select(wrong.any()).item():
         return
+    off = frame.filter(wrong)
     named = _first_three(off, ids)
     raise DataError(
         f"{off.height} timestamps in {off['series'].n_unique()} series are not on a grid of "

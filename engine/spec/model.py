@@ -279,7 +279,7 @@ class RunOptions(_Section):
     shard_rows: Count | None = Field(
         None,
         description="rows of whole series whose features are held in memory at once, so that it "
-        "sets the peak; default: 1,000,000, and all rows while their features take less than 3 GB",
+        "sets the peak; default: 250,000, and all rows while their features take less than 3 GB",
     )
     fallback: str | None = Field(
         None, description="model of this spec whose forecast stands in where another one failed"
