@@ -16,9 +16,10 @@ import numpy.typing as npt
 import polars as pl
 from jax import Array, lax
 
+from engine_lstm.compiled import compiled
 from engine_lstm.heads import free_outputs
 from engine_lstm.network import NetworkShape
-from engine_lstm.training import Inputs, Weights, forecast
+from engine_lstm.training import Inputs, Weights, outputs_ahead
 
 STEPS = 32
 MOST_SERIES = 256
@@ -31,7 +32,7 @@ def attribution(
 ) -> pl.DataFrame:
     """`covariate, share, series`: mean absolute integrated gradient, as a share of all; largest first.
 
-    inputs: as for `forecast`, the first channels of `known` being the standardised covariates in
+    inputs: as for `outputs_ahead`, the first channels of `known` being the standardised covariates in
     the order of `covariates`; an offset is the last of them. share: over the series and the dates
     ahead; sums to 1 unless no covariate moves any forecast. At most `MOST_SERIES` series, evenly
     spread. Empty without covariates.
@@ -66,7 +67,7 @@ def integrated(
     return np.asarray(_integrated(shape, weights, inputs, channels, steps))
 
 
-@partial(jax.jit, static_argnames=("shape", "channels", "steps"))
+@compiled(static_argnames=("shape", "channels", "steps"))
 def _integrated(
     shape: NetworkShape, weights: Weights, inputs: Inputs, channels: int, steps: int
 ) -> Array:
@@ -91,12 +92,12 @@ def _total(
     known = inputs.known.at[:, begin:, :channels].set(ahead[..., :channels])
     offset = inputs.offset.at[:, 0, :, :1].set(ahead[..., channels:])
     changed = inputs._replace(known=known, offset=offset)
-    outputs = forecast(shape, weights, changed).mean(axis=0)
+    outputs = outputs_ahead(shape, weights, changed).mean(axis=0)
     return points(shape, outputs, jnp.asarray(inputs.scale)).sum()
 
 
 def points(shape: NetworkShape, outputs: Array, scale: Array) -> Array:
-    """Point forecasts (series, steps) in the network's unit from the outputs of `forecast`."""
+    """Point forecasts (series, steps) in the network's unit from the outputs of `outputs_ahead`."""
     if shape.has_point:
         return outputs[..., -1]
     meaning = outputs[..., : free_outputs(shape.head, shape.quantiles)]

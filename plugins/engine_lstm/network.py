@@ -17,6 +17,7 @@ from flax import linen as nn
 from jax import Array, lax
 
 from engine_lstm.cells import CELLS, recur
+from engine_lstm.chances import Chances
 from engine_lstm.effects import Effects
 from engine_lstm.heads import free_outputs
 from engine_lstm.offset import Offset
@@ -55,6 +56,13 @@ class NetworkShape:
     def outputs(self) -> int:
         """Outputs for one target: those of the head, then the point where there is one."""
         return free_outputs(self.head, self.quantiles) + self.has_point
+
+    def chances(self, batch: int, origins: int, codes: int, known: int) -> int:
+        """Random numbers that a training pass takes; codes, known: statics and covariates of a series."""
+        hidden = batch * known if self.hide else 0
+        if not self.dropout:
+            return hidden
+        return hidden + batch * (codes + sum(self.hidden) + origins * self.decoder_hidden)
 
 
 class Kernel(nn.Module):
@@ -123,7 +131,7 @@ class Forecaster(nn.Module):
         offset: Array,
         *,
         first_origin: int,
-        train: bool,
+        chances: Chances | None = None,
         chosen: Array | None = None,
     ) -> Array:
         """Forecast all steps from every origin of a stretch.
@@ -131,12 +139,12 @@ class Forecaster(nn.Module):
         own: (batch, time, channel), what is seen at each date. known: (batch, time + steps,
         channel), known ahead. numbers: (batch, n) statics; codes: int (batch, m) categories. offset:
         (batch, origins, steps, 2), see `offset.from_level`; not looked at without an offset.
+        chances: of what is switched off in training, see `NetworkShape.chances`; None for forecasts.
         chosen: int (n,), steps counted from 0 that alone are forecast; all without it.
         Returns (batch, origins, steps, outputs) with origins `first_origin` .. time - 1.
         """
-        still = not train
         time = own.shape[1]
-        static = self._static(numbers, codes, train)
+        static = self._static(numbers, codes, chances)
         effects, above, steps = self.shape.effects, self.shape.offset, self.shape.steps
         moved: list[Array] = []
         if above is not None:
@@ -153,19 +161,19 @@ class Forecaster(nn.Module):
             moved.append(by_levels if above is None else by_levels * (1.0 - offset[..., 1]))
         if above is not None:
             own = jnp.concatenate([own, distance], axis=-1)
-        if train and self.shape.hide:
-            known = self._hidden(known)
+        if chances is not None and self.shape.hide:
+            known = self._hidden(known, chances)
         constant = jnp.broadcast_to(static[:, None], (*own.shape[:2], static.shape[-1]))
         seen = jnp.concatenate([own, known[:, :time], constant], axis=-1)
-        state = self._encode(seen.swapaxes(0, 1), still)[first_origin:].swapaxes(0, 1)
+        state = self._encode(seen.swapaxes(0, 1), chances)[first_origin:].swapaxes(0, 1)
         origin = jnp.concatenate([state, seen[:, first_origin:]], axis=-1)
         dates = known[:, first_origin + 2 - _MEMORY :]
-        outputs = self._decode(origin, dates, offset, still, chosen)
+        outputs = self._decode(origin, dates, offset, chances, chosen)
         if not moved:
             return outputs
         return outputs + sum(moved)[..., None] * _centers(self.shape)
 
-    def _encode(self, state: Array, still: bool) -> Array:
+    def _encode(self, state: Array, chances: Chances | None) -> Array:
         """(time, batch, channel) -> states of the last layer (time, batch, hidden).
 
         A dropped unit is dropped on all dates of a stretch (Gal & Ghahramani 2016).
@@ -178,31 +186,36 @@ class Forecaster(nn.Module):
             above = recurrent(state)
             together = layer and shape.residual and state.shape[-1] == hidden
             state = state + above if together else above
-            state = nn.Dropout(shape.dropout, broadcast_dims=(0,))(state, deterministic=still)
+            if chances is not None and shape.dropout:
+                kept = 1.0 - shape.dropout
+                state = state * (chances.kept(kept, 1, *state.shape[1:]) / kept)
         return state
 
-    def _static(self, numbers: Array, codes: Array, train: bool) -> Array:
+    def _static(self, numbers: Array, codes: Array, chances: Chances | None) -> Array:
         """Statics as numbers (batch, n); categories are hidden at random so that 0 is learned."""
-        if train and self.shape.levels and self.shape.dropout:
-            kept = 1.0 - self.shape.dropout
-            codes = codes * jax.random.bernoulli(self.make_rng("dropout"), kept, codes.shape)
+        if chances is not None and self.shape.dropout:
+            codes = codes * chances.kept(1.0 - self.shape.dropout, *codes.shape)
         parts = [numbers]
         sizes = zip(self.shape.levels, self.shape.embeddings, strict=True)
         for column, (levels, width) in enumerate(sizes):
             parts.append(nn.Embed(levels, width, name=f"embedding_{column}")(codes[:, column]))
         return jnp.concatenate(parts, axis=-1)
 
-    def _hidden(self, known: Array) -> Array:
+    def _hidden(self, known: Array, chances: Chances) -> Array:
         """Known covariates (batch, dates, channel), some of them hidden from a whole stretch at random.
 
         Together they tell one date from all others, and so what befell every series on it.
         """
         kept = 1.0 - self.shape.hide
-        shape = (known.shape[0], 1, known.shape[2])
-        return known * jax.random.bernoulli(self.make_rng("dropout"), kept, shape) / kept
+        return known * (chances.kept(kept, known.shape[0], 1, known.shape[2]) / kept)
 
     def _decode(
-        self, origin: Array, known: Array, offset: Array, still: bool, chosen: Array | None
+        self,
+        origin: Array,
+        known: Array,
+        offset: Array,
+        chances: Chances | None,
+        chosen: Array | None,
     ) -> Array:
         """Origins (batch, origins, n), the known of the dates around them, offsets -> outputs."""
         width, steps = self.shape.decoder_hidden, self.shape.steps
@@ -218,11 +231,9 @@ class Forecaster(nn.Module):
             entering += dense(width, use_bias=False, name="from_level")(1.0 - offset[..., 1:])
         hidden = jax.nn.relu(entering)
         # One mask for all steps of an origin: as good a regulariser and far fewer random numbers.
-        if not still and self.shape.dropout:
+        if chances is not None and self.shape.dropout:
             kept = 1.0 - self.shape.dropout
-            mask = jax.random.bernoulli(
-                self.make_rng("dropout"), kept, (*origin.shape[:2], 1, width)
-            )
+            mask = chances.kept(kept, *origin.shape[:2], 1, width)
             hidden = hidden * (mask / kept).astype(hidden.dtype)
         hidden = jax.nn.relu(dense(width, name="decoder")(hidden)).astype(jnp.float32)
         small = nn.initializers.normal(0.01)

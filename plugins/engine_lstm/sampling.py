@@ -109,10 +109,10 @@ def to_device(
     )
 
 
-def draw(
-    key: Array, data: DeviceData, last_origin: Array, batch: int, origins: int
-) -> tuple[Array, Array]:
+def draw(bits: Array, data: DeviceData, last_origin: Array, origins: int) -> tuple[Array, Array]:
     """Series and last origins (batch,) of stretches, every origin of the panel about as likely.
+
+    bits: random, uint32 (batch,).
 
     Ends run past the last origin by half a stretch and are then held back to it: otherwise the
     newest dates, the ones most like the future, would be in few stretches.
@@ -120,7 +120,7 @@ def draw(
     lowest = jnp.minimum(data.begin + origins - 1, last_origin)
     count = jnp.where(data.begin <= last_origin, last_origin + origins // 2 - lowest + 1, 0)
     upto = jnp.cumsum(count)
-    pick = jax.random.randint(key, (batch,), 0, upto[-1])
+    pick = (bits % upto[-1].astype(jnp.uint32)).astype(jnp.int32)
     series = jnp.searchsorted(upto, pick, side="right")
     ends = lowest[series] + pick - (upto[series] - count[series])
     return series, jnp.minimum(ends, last_origin)
@@ -145,11 +145,10 @@ def draw_apart(
     return series, jnp.minimum(ends, last_origin), taken
 
 
-def some_steps(key: Array, steps: int, count: int) -> Array | None:
-    """Steps (count,) counted from 0, one from each of as many equal parts; None for all of them."""
-    if count >= steps:
-        return None
-    places = (jnp.arange(count) + jax.random.uniform(key, (count,))) * (steps / count)
+def some_steps(numbers: Array, steps: int) -> Array:
+    """Steps (n,) counted from 0, one from each of n equal parts; numbers: uniform in [0, 1), (n,)."""
+    count = numbers.shape[0]
+    places = (jnp.arange(count) + numbers) * (steps / count)
     return jnp.minimum(places.astype(jnp.int32), steps - 1)
 
 

@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jax import Array, lax
+from jax.flatten_util import ravel_pytree
 
+from engine_lstm.chances import Chances, drawn
 from engine_lstm.checkpoint import Keeper
+from engine_lstm.compiled import compiled
 from engine_lstm.heads import described, free_outputs, head_loss, point_loss
 from engine_lstm.network import Forecaster, NetworkShape
 from engine_lstm.privacy import aggregated
@@ -34,7 +36,6 @@ from engine_lstm.sampling import (
 from engine_lstm.schedule import Pace, Schedule, optimizer
 
 Weights = Mapping[str, Any]
-Keys = tuple[Array, Array]  # for what is drawn, and for what is dropped
 
 _VALIDATION_CHUNKS = 64
 _TINY = 1e-9
@@ -170,45 +171,48 @@ def start(plan: Plan, data: DeviceData, keys: Array, pace: Pace) -> State:
             stretch.codes,
             stretch.offset,
             first_origin=plan.size.context - plan.size.origins,
-            train=False,
         )
-        moments = optimizer(pace).init(weights)
+        moments = optimizer(pace).init(ravel_pytree(weights)[0])
         return State(weights, weights, moments, jax.random.key_data(carried), jnp.zeros(()))
 
     # Not vmap, which would make batches of the decompositions in `_orthogonal_gates`.
     return lax.map(member, keys)
 
 
-@partial(jax.jit, static_argnames="plan", donate_argnames="state")
+@compiled(static_argnames="plan", donate_argnames="state")
 def run_epoch(
     plan: Plan, state: State, data: DeviceData, bounds: Bounds, pace: Pace
 ) -> tuple[State, Array]:
     """Train on `pace.batches` minibatches; returns the new state and the mean losses (members,)."""
     update = optimizer(pace).update
-
-    def step(_: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
-        state, total = carry
-        key, pick, drop = jax.random.split(_key(state.key), 3)
-        learn = _privately if plan.private else _openly
-        chosen = some_steps(pick, plan.size.steps, plan.learned_steps)
-        loss, gradient = learn(state.weights, plan, data, bounds, pace, (pick, drop), chosen)
-        change, moments = update(gradient, state.moments, state.weights)
-        weights = optax.apply_updates(state.weights, change)
-        # Early on the mean is over few steps, so that it does not remember the first weights.
-        kept = jnp.minimum(pace.average, state.steps / (state.steps + 10.0))
-        average = jax.tree.map(lambda a, w: kept * a + (1.0 - kept) * w, state.average, weights)
-        after = State(weights, average, moments, jax.random.key_data(key), state.steps + 1.0)
-        return after, total + loss
+    learn = _privately if plan.private else _openly
 
     def member(state: State) -> tuple[State, Array]:
+        # All weights in one row: an operation for each of their arrays would be dozens to compile.
+        first, arrays = ravel_pytree(state.weights)
+
+        def step(_: Array, carry: tuple[State, Array]) -> tuple[State, Array]:
+            state, total = carry
+            found = learn(arrays(state.weights), plan, data, bounds, pace, state.key)
+            loss, gradient, key = found
+            change, moments = update(ravel_pytree(gradient)[0], state.moments, state.weights)
+            weights = state.weights + change
+            # Early on the mean is over few steps, so that it does not remember the first weights.
+            kept = jnp.minimum(pace.average, state.steps / (state.steps + 10.0))
+            average = kept * state.average + (1.0 - kept) * weights
+            return State(weights, average, moments, key, state.steps + 1.0), total + loss
+
+        flat = state._replace(weights=first, average=ravel_pytree(state.average)[0])
         # A loop and not a scan: the number of steps is then no part of what was compiled.
-        return lax.fori_loop(0, pace.batches, step, (state, jnp.zeros(())))
+        flat, total = lax.fori_loop(0, pace.batches, step, (flat, jnp.zeros(())))
+        after = flat._replace(weights=arrays(flat.weights), average=arrays(flat.average))
+        return after, total
 
     state, total = _each(member, state)
     return state, total / pace.batches
 
 
-@partial(jax.jit, static_argnames="plan")
+@compiled(static_argnames="plan")
 def validation_loss(plan: Plan, weights: Weights, data: DeviceData, bounds: Bounds) -> Array:
     """Mean loss (members,) over the cutoffs of `bounds`, of all series or of an even selection."""
     n_series = data.begin.shape[0]
@@ -228,7 +232,7 @@ def validation_loss(plan: Plan, weights: Weights, data: DeviceData, bounds: Boun
     return _each(member, weights)
 
 
-@jax.jit
+@partial(jax.jit, compiler_options=_RUN_ONCE)
 def better(best: Best, weights: Weights, loss: Array, epoch: Array) -> Best:
     """The better of both for each member."""
     improved = loss < best.loss
@@ -252,63 +256,74 @@ def _each(function: Callable[[Any], Any], members: Any) -> Any:
 
 
 def _openly(
-    weights: Weights,
-    plan: Plan,
-    data: DeviceData,
-    bounds: Bounds,
-    pace: Pace,
-    keys: Keys,
-    chosen: Array | None,
-) -> tuple[Array, Weights]:
-    """Loss and gradient of a minibatch of stretches."""
+    weights: Weights, plan: Plan, data: DeviceData, bounds: Bounds, pace: Pace, key: Array
+) -> tuple[Array, Weights, Array]:
+    """Loss and gradient of a minibatch of stretches, and the next key."""
     del pace
-    series, ends = draw(keys[0], data, bounds.last_origin, plan.batch, plan.size.origins)
+    some = _some(plan)
+    key, bits = drawn(key, plan.batch + some + _masks(plan, data, plan.batch))
+    chances = Chances(bits)
+    series, ends = draw(chances.bits(plan.batch), data, bounds.last_origin, plan.size.origins)
+    chosen = some_steps(chances.numbers(some), plan.size.steps) if some else None
     stretch = cut(data, series, ends, bounds, plan.size, chosen)
-    return jax.value_and_grad(_mean_loss)(weights, plan, stretch, keys[1], chosen)
+    rest = chances.bits(chances.left)
+    loss, gradient = jax.value_and_grad(_mean_loss)(weights, plan, stretch, rest, chosen)
+    return loss, gradient, key
 
 
 def _privately(
-    weights: Weights,
-    plan: Plan,
-    data: DeviceData,
-    bounds: Bounds,
-    pace: Pace,
-    keys: Keys,
-    chosen: Array | None,
-) -> tuple[Array, Weights]:
+    weights: Weights, plan: Plan, data: DeviceData, bounds: Bounds, pace: Pace, key: Array
+) -> tuple[Array, Weights, Array]:
     """The same of a sample of series, each with its own loss and gradient; see `privacy`."""
-    pick, blur = jax.random.split(keys[0])
+    carried, pick, blur, rest = jax.random.split(_key(key), 4)
     series, ends, taken = draw_apart(
         pick, data, bounds.last_origin, pace.drawn, plan.batch, plan.size.origins
     )
+    some, alone = _some(plan), _masks(plan, data, 1)
+    chances = Chances(drawn(jax.random.key_data(rest), some + plan.batch * alone)[1])
+    chosen = some_steps(chances.numbers(some), plan.size.steps) if some else None
     stretch = cut(data, series, ends, bounds, plan.size, chosen)
     stretch = stretch._replace(weight=stretch.weight * taken[:, None, None])
-    losses, gradients = each_series(weights, plan, stretch, keys[1], chosen)
+    bits = chances.bits(plan.batch, alone)
+    losses, gradients = each_series(weights, plan, stretch, bits, chosen)
     gradient = aggregated(gradients, pace.series_clip, pace.noise, pace.expected, blur)
-    return losses.sum() / jnp.maximum(taken.sum(), 1), gradient
+    return losses.sum() / jnp.maximum(taken.sum(), 1), gradient, jax.random.key_data(carried)
+
+
+def _some(plan: Plan) -> int:
+    """Steps that a minibatch is of, 0 for all of them."""
+    return plan.learned_steps if plan.learned_steps < plan.size.steps else 0
+
+
+def _masks(plan: Plan, data: DeviceData, batch: int) -> int:
+    """Random numbers that the network takes for a minibatch."""
+    return plan.network.chances(batch, plan.size.origins, data.codes.shape[1], data.known.shape[2])
 
 
 def each_series(
-    weights: Weights, plan: Plan, stretch: Stretch, key: Array, chosen: Array | None = None
+    weights: Weights, plan: Plan, stretch: Stretch, bits: Array, chosen: Array | None = None
 ) -> tuple[Array, Weights]:
-    """Losses (batch,) of single stretches and their gradients, with a leading axis of stretches."""
+    """Losses (batch,) of single stretches and their gradients, with a leading axis of stretches.
+
+    bits: random, uint32 (batch, n) with n as `NetworkShape.chances` says of one stretch.
+    """
     single = jax.tree.map(lambda leaf: leaf[:, None], stretch)
 
-    def one(stretch: Stretch, key: Array) -> tuple[Array, Weights]:
-        return jax.value_and_grad(_mean_loss)(weights, plan, stretch, key, chosen)
+    def one(stretch: Stretch, bits: Array) -> tuple[Array, Weights]:
+        return jax.value_and_grad(_mean_loss)(weights, plan, stretch, bits, chosen)
 
-    return jax.vmap(one)(single, jax.random.split(key, stretch.weight.shape[0]))
+    return jax.vmap(one)(single, bits)
 
 
 def _mean_loss(
-    weights: Weights, plan: Plan, stretch: Stretch, key: Array, chosen: Array | None = None
+    weights: Weights, plan: Plan, stretch: Stretch, bits: Array, chosen: Array | None = None
 ) -> Array:
-    total = (_losses(weights, plan, stretch, key, chosen) * stretch.weight).sum()
+    total = (_losses(weights, plan, stretch, bits, chosen) * stretch.weight).sum()
     return total / jnp.maximum(stretch.weight.sum(), _TINY)
 
 
 def _losses(
-    weights: Weights, plan: Plan, stretch: Stretch, key: Array | None, chosen: Array | None = None
+    weights: Weights, plan: Plan, stretch: Stretch, bits: Array | None, chosen: Array | None = None
 ) -> Array:
     shape, target = plan.network, stretch.target
     outputs = Forecaster(shape).apply(
@@ -319,9 +334,8 @@ def _losses(
         stretch.codes,
         stretch.offset,
         first_origin=plan.size.context - plan.size.origins,
-        train=key is not None,
+        chances=None if bits is None else Chances(bits),
         chosen=chosen,
-        rngs=None if key is None else {"dropout": key},
     )
     free = outputs[..., : free_outputs(shape.head, shape.quantiles)]
     meaning = described(shape.head, free, target.level, target.scale, shape.quantiles)
@@ -346,8 +360,7 @@ class Inputs(NamedTuple):
     scale: Any
 
 
-@partial(jax.jit, static_argnames="shape")
-def forecast(shape: NetworkShape, weights: Weights, inputs: Inputs) -> Array:
+def outputs_ahead(shape: NetworkShape, weights: Weights, inputs: Inputs) -> Array:
     """From the last date of the inputs: (members, series, steps, n), what `heads.described` says.
 
     A last number of its own follows where the network has a point output.
@@ -358,8 +371,12 @@ def forecast(shape: NetworkShape, weights: Weights, inputs: Inputs) -> Array:
     stand = level[:, None], jnp.where(scale > 0, scale, 1.0)[:, None]
 
     def member(weights: Weights) -> Array:
-        outputs = Forecaster(shape).apply(weights, *seen, first_origin=last, train=False)[:, 0]
+        outputs = Forecaster(shape).apply(weights, *seen, first_origin=last)[:, 0]
         meaning = described(shape.head, outputs[..., :free], *stand, shape.quantiles)
         return jnp.concatenate([meaning, outputs[..., free:]], axis=-1)
 
     return _each(member, weights)
+
+
+forecast = compiled(static_argnames="shape")(outputs_ahead)
+"""`outputs_ahead`, compiled."""

@@ -183,10 +183,10 @@ def test_a_second_fold_with_a_new_series_compiles_nothing() -> None:
     whole = panel(frame, missing=HOLES)
     functions = (
         training.start,
-        training.run_epoch,
-        training.validation_loss,
+        training.run_epoch.jitted,
+        training.validation_loss.jitted,
         training.better,
-        training.forecast,
+        training.forecast.jitted,
     )
 
     def compiled() -> list[int]:
