@@ -58,6 +58,36 @@ def test_every_series_is_contiguous_from_its_first_observation_to_the_panels_end
         expected = [days.get(n) for n in range(min(days), last + 1)]
         assert y_of(built, name) == expected
     assert built.cutoff == day(last)
+
+
+Holed = st.dictionaries(
+    st.sampled_from("abcd"),
+    st.dictionaries(
+        st.integers(0, 9), st.sampled_from([None, 0.0, 0.0, 1.5, 2.0]), min_size=1, max_size=9
+    ),
+    min_size=1,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(values=Holed, leading_zeros=st.sampled_from(["keep", "drop"]))
+def test_a_series_begins_where_it_is_first_observed(
+    values: dict[str, dict[int, float | None]], leading_zeros: str
+):
+    begun = {
+        name: [n for n, y in days.items() if (y if leading_zeros == "drop" else y is not None)]
+        for name, days in values.items()
+    }
+    if not any(begun.values()):
+        with pytest.raises(DataError, match="no series has an observed y"):
+            plain(frame_of(values), leading_zeros=leading_zeros)
+        return
+    built = plain(frame_of(values), leading_zeros=leading_zeros)
+    last = max(n for days in values.values() for n, y in days.items() if y is not None)
+    assert built.ids == sorted(name for name, days in begun.items() if days)
+    for name in built.ids:
+        expected = [values[name].get(n) for n in range(min(begun[name]), last + 1)]
+        assert y_of(built, name) == expected
     assert built.ordinals.tolist() == [
         built.grid.ordinal_of(ds) for ds in built.frame["ds"].to_list()
     ]
