@@ -26,16 +26,7 @@ from engine.contracts import (
     Training,
 )
 from engine.data.panel import Future, IntArray, Panel
-from engine.design import (
-    EVERYTHING,
-    FeatureValues,
-    SharedDesign,
-    SharedModel,
-    bucket_ranges,
-    gather,
-    lookback_of,
-    shared_design,
-)
+from engine.design import EVERYTHING, SharedDesign, SharedModel, lookback_of, shared_design
 from engine.errors import DataError
 from engine.features import (
     FeaturePlan,
@@ -45,6 +36,7 @@ from engine.features import (
     known_rows,
 )
 from engine.mergeable import Statistics
+from engine.shard import FeatureValues, bucket_ranges, gather
 
 
 def no_rows(n_series: int) -> DataError:

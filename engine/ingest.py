@@ -8,8 +8,9 @@ from pathlib import Path
 import polars as pl
 
 from engine.contracts import DataSource, SourceContext
-from engine.data.build import Missing, build_panel
+from engine.data.build import build_panel
 from engine.data.calendar import Frequency
+from engine.data.fill import Missing
 from engine.data.panel import Panel, Roles
 from engine.errors import DataError, EngineError, PluginError, first_line
 from engine.registry import Registry, build

@@ -31,9 +31,9 @@ from engine.ingest import open_source, read_panel
 from engine.registry import Registry
 from engine.replace import replaced
 from engine.spec.model import ModelUse, RunSpec
-from engine.tasks import history_of
 from engine.transforms import target_transform
 from engine.workspace import check_models, plan_of
+from engine.wrapped import history_of
 
 COLUMNS = ("cutoff", "ds", "step", "y")
 """Columns between the keys and the features."""

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from engine.data.build import Missing, build_panel
+from engine.data.build import build_panel
 from engine.data.calendar import Frequency
+from engine.data.fill import Missing
 from engine.data.panel import Future, Panel, Roles
 from engine.future import future_of
 

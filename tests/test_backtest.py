@@ -18,11 +18,11 @@ from engine.backtest import (
     task_seed,
 )
 from engine.components import Capabilities
-from engine.data.build import Missing
+from engine.data.fill import Missing
 from engine.data.panel import Panel
 from engine.errors import DataError
 from engine.spec.model import RunSpec
-from engine.tasks import cut
+from engine.wrapped import cut
 from tests.panels import START, panel, rows
 
 LOCAL = {"m": Capabilities(scope="local")}

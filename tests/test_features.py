@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from engine.contracts import CrossSection, Feature, FeatureContext, FeatureSet
+from engine.covariates import panel_with_features, with_covariates
 from engine.data.panel import Panel
 from engine.errors import DataError, PluginError
 from engine.features import (
@@ -14,9 +15,7 @@ from engine.features import (
     evaluate,
     evaluate_static,
     feature_context,
-    panel_with_features,
     plan_features,
-    with_covariates,
 )
 from tests.panels import history_and_future, panel, rows
 

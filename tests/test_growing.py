@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 import engine.design
 import engine.growing
 from engine.backtest import Task, backtest_tasks, final_tasks, make_folds
-from engine.data.build import Missing
+from engine.data.fill import Missing
 from engine.data.panel import Panel
 from engine.registry import Registry
 from engine.runner import capabilities

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from engine.backtest import backtest_tasks, final_tasks, make_folds
-from engine.data.build import Missing
+from engine.data.fill import Missing
 from engine.data.panel import Panel
 from engine.registry import Registry
 from engine.runner import capabilities

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from engine.contracts import Feature
-from engine.data.build import Missing
+from engine.data.fill import Missing
 from engine.data.fingerprint import panel_fingerprint
 from engine.data.panel import Panel
 from engine.errors import DataError

@@ -33,8 +33,8 @@ from engine.prove.training import look_past
 from engine.registry import Registry
 from engine.runner import capabilities, check_factories
 from engine.spec.validate import LoadedSpec
-from engine.tasks import cut
 from engine.workspace import plan_of
+from engine.wrapped import cut
 
 Note = Callable[[str], None]
 NEAR = 1e-6

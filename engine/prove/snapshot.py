@@ -24,8 +24,9 @@ from engine.features import (
 )
 from engine.registry import Registry, build
 from engine.spec.model import RunSpec
-from engine.tasks import cut, run_task
+from engine.tasks import run_task
 from engine.workspace import Workspace, prepare
+from engine.wrapped import cut
 
 PLACE = ("unique_id", "ahead")
 

@@ -10,9 +10,10 @@ import polars as pl
 
 from engine.abilities import columns_taken, plan_for, taken
 from engine.contracts import Prediction
+from engine.covariates import with_covariates
 from engine.data.panel import Future, Panel
 from engine.errors import EngineError
-from engine.features import FeaturePlan, with_covariates
+from engine.features import FeaturePlan
 from engine.spec.model import ModelUse
 from engine.testing.base import skip
 from engine.testing.fitting import Asked, usual, wrapped

@@ -15,8 +15,9 @@ import numpy as np
 import polars as pl
 
 from engine.contracts import Feature
-from engine.data.build import Missing, build_panel
+from engine.data.build import build_panel
 from engine.data.calendar import Frequency
+from engine.data.fill import Missing
 from engine.data.panel import Future, Panel, Roles
 from engine.features import FeaturePlan
 from engine.future import future_of

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.contracts import Feature
-from engine.design import Ahead, DesignShard, SharedDesign, TrainingRows
+from engine.design import SharedDesign
+from engine.shard import Ahead, DesignShard, TrainingRows
 from engine_ridge.interactions import Products
 from engine_ridge.statistics import (
     FEATURES,

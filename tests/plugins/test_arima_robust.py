@@ -12,7 +12,7 @@ import pytest
 from pydantic import ValidationError
 
 from engine.components import Model
-from engine.data.build import Missing
+from engine.data.fill import Missing
 from engine.data.panel import Future
 from engine.errors import DataError, NotFoundError
 from engine.registry import Registry

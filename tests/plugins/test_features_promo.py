@@ -12,8 +12,9 @@ from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
 from engine.contracts import FeatureSet
-from engine.data.build import Missing, build_panel
+from engine.data.build import build_panel
 from engine.data.calendar import Frequency
+from engine.data.fill import Missing
 from engine.data.panel import Panel, Roles
 from engine.errors import DataError
 from engine.features import (

@@ -11,7 +11,7 @@ from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
 from engine.contracts import FeatureSet
-from engine.data.build import Missing
+from engine.data.fill import Missing
 from engine.data.panel import Panel
 from engine.errors import DataError
 from engine.features import evaluate, evaluate_static, feature_context, plan_features

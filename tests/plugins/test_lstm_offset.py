@@ -17,7 +17,7 @@ pytest.importorskip("jax")
 
 import jax
 
-from engine.data.build import Missing
+from engine.data.fill import Missing
 from engine.data.panel import Future, Panel
 from engine.errors import DataError
 from engine_lstm.attribution import integrated

@@ -14,7 +14,7 @@ from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
 from engine.contracts import Training
-from engine.data.build import Missing
+from engine.data.fill import Missing
 from engine.data.panel import Future, Panel
 from engine.errors import DataError, NotFoundError
 from engine.future import future_of

@@ -10,12 +10,13 @@ from hypothesis import given, settings, strategies as st
 import engine.design
 from engine.components import Capabilities
 from engine.contracts import Feature, Training
-from engine.data.build import Missing
+from engine.data.fill import Missing
 from engine.data.panel import Panel
-from engine.design import SharedDesign, SharedModel, bucket_ranges, evaluate_known, shared_design
+from engine.design import SharedDesign, SharedModel, evaluate_known, shared_design
 from engine.errors import DataError
 from engine.features import FeaturePlan, evaluate
 from engine.horizon import TabularModel
+from engine.shard import bucket_ranges
 from engine_ridge import shared as shared_module, statistics as statistics_module
 from engine_ridge.fitted import FittedRidge
 from engine_ridge.interactions import products_of

@@ -13,8 +13,9 @@ from polars.testing import assert_frame_equal
 from pydantic import ValidationError
 
 from engine.contracts import SourceContext
-from engine.data.build import Missing, build_panel
+from engine.data.build import build_panel
 from engine.data.calendar import Frequency
+from engine.data.fill import Missing
 from engine.data.panel import Roles
 from engine.errors import DataError
 from engine_simulate import source as source_module
