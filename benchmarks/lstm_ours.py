@@ -13,11 +13,12 @@ import numpy as np
 import optax
 import polars as pl
 from jax import lax
-from measure import tell
+from measure import since_start, tell
 
 from engine.contracts import Training
-from engine.data.build import Missing, build_panel
+from engine.data.build import build_panel
 from engine.data.calendar import Frequency
+from engine.data.fill import Missing
 from engine.data.panel import Panel, Roles
 from engine.future import future_of
 from engine_lstm.cells import recur
@@ -85,7 +86,6 @@ def _peak() -> float:
 def library(arguments: argparse.Namespace) -> None:
     """Forecast origins trained per second, from rows in memory, start-up and compilation included."""
     frame = pl.read_parquet(arguments.file)
-    began, cpu = time.perf_counter(), time.process_time()
     panel = _panel(frame, "1d", ("price",))
     params = LstmParams(
         hidden=100,
@@ -100,17 +100,21 @@ def library(arguments: argparse.Namespace) -> None:
         learned_steps=arguments.learned_steps,
     )
     Lstm(params).fit(_training(panel, arguments.horizon, 0))
-    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    done = since_start()
     origins = arguments.steps * 32 * (arguments.context - arguments.context // 2)
-    rate = origins / seconds
-    tell(seconds=seconds, cpu_seconds=cpu_seconds, origins=origins, origins_per_second=rate)
+    rate = origins / done.seconds
+    tell(
+        seconds=done.seconds,
+        cpu_seconds=done.cpu_seconds,
+        origins=origins,
+        origins_per_second=rate,
+    )
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
     """Seconds of fitting, and WAPE over the origins of the last weeks, which were not fitted."""
     frame = pl.read_parquet(arguments.file)
     covariates = tuple(c for c in frame.columns if c not in ("unique_id", "ds", "y"))
-    began, cpu = time.perf_counter(), time.process_time()
     panel = _panel(frame, "1w", covariates)
     cutoff = panel.end - arguments.held
     params = LstmParams(
@@ -124,7 +128,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
         loss="mae",
     )
     fitted = Lstm(params).fit(_training(panel.until(cutoff), arguments.horizon, 0))
-    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    done = since_start()
     error = total = 0.0
     for end in range(cutoff, panel.end - arguments.horizon + 1):
         history = panel.until(end)
@@ -134,7 +138,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
         seen = ~np.isnan(y)
         error += float(np.abs(y - y_hat)[seen].sum())
         total += float(np.abs(y[seen]).sum())
-    tell(seconds=seconds, cpu_seconds=cpu_seconds, wape=error / total)
+    tell(seconds=done.seconds, cpu_seconds=done.cpu_seconds, wape=error / total)
 
 
 def inference(arguments: argparse.Namespace) -> None:

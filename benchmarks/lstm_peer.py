@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from measure import tell
+from measure import since_start, tell
 
 
 def kernel(arguments: argparse.Namespace) -> None:
@@ -52,13 +52,17 @@ def _peak() -> float:
 def library(arguments: argparse.Namespace) -> None:
     """Forecast origins that neuralforecast's LSTM trains per second, start-up included."""
     frame = pl.read_parquet(arguments.file).to_pandas()
-    began, cpu = time.perf_counter(), time.process_time()
     forecaster = _forecaster(arguments, arguments.steps, ["price"], "D")
     forecaster.fit(frame)
-    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    done = since_start()
     origins = arguments.steps * arguments.windows * arguments.h_train
-    rate = origins / seconds
-    tell(seconds=seconds, cpu_seconds=cpu_seconds, origins=origins, origins_per_second=rate)
+    rate = origins / done.seconds
+    tell(
+        seconds=done.seconds,
+        cpu_seconds=done.cpu_seconds,
+        origins=origins,
+        origins_per_second=rate,
+    )
 
 
 def accuracy(arguments: argparse.Namespace) -> None:
@@ -68,10 +72,9 @@ def accuracy(arguments: argparse.Namespace) -> None:
     dates = frame["ds"].unique().sort()
     table = frame.with_columns(y=pl.col("y").log1p()) if arguments.log1p else frame
     history = _until(table, dates[-arguments.held - 1])
-    began, cpu = time.perf_counter(), time.process_time()
     forecaster = _forecaster(arguments, arguments.steps, covariates, "7D")
     forecaster.fit(history)
-    seconds, cpu_seconds = time.perf_counter() - began, time.process_time() - cpu
+    done = since_start()
     error = total = 0.0
     for number in range(arguments.held - arguments.horizon + 1):
         end = dates[-arguments.held - 1 + number]
@@ -88,7 +91,7 @@ def accuracy(arguments: argparse.Namespace) -> None:
         both = frame.drop_nulls("y").join(made, on=["unique_id", "ds"]).with_columns(y_hat=value)
         error += float((both["y"] - both["y_hat"]).abs().sum())
         total += float(both["y"].abs().sum())
-    tell(seconds=seconds, cpu_seconds=cpu_seconds, wape=error / total)
+    tell(seconds=done.seconds, cpu_seconds=done.cpu_seconds, wape=error / total)
 
 
 def _until(table: pl.DataFrame, end: Any) -> Any:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+_STARTED = "ENGINE_BENCHMARK_STARTED"
 
 
 @dataclass(frozen=True)
@@ -39,9 +40,8 @@ def environment(threads: int) -> dict[str, str]:
 def run_once(worker: Worker, threads: int) -> dict[str, Any]:
     """One run in a fresh process: what it printed last, and its peak memory in MB."""
     command = [worker.python, str(HERE / worker.script), *worker.arguments]
-    done = subprocess.run(
-        command, env=environment(threads), stdout=subprocess.PIPE, text=True, check=False
-    )
+    told = {**environment(threads), _STARTED: str(time.time())}
+    done = subprocess.run(command, env=told, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise SystemExit(f"{worker.name} failed: {' '.join(command)}")
     result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -95,6 +95,12 @@ class Timed:
     result: Any
     seconds: float
     cpu_seconds: float
+
+
+def since_start() -> Timed:
+    """Seconds since this worker was started, and the processor's: interpreter and imports too."""
+    now = time.time()
+    return Timed(None, now - float(os.environ.get(_STARTED, now)), time.process_time())
 
 
 def timed(work: Callable[[], Any]) -> Timed:
