@@ -22,6 +22,7 @@ from engine.data.fill import Missing
 from engine.data.panel import Panel, Roles
 from engine.future import future_of
 from engine_lstm.cells import recur
+from engine_lstm.compiled import compiled
 from engine_lstm.model import Lstm
 from engine_lstm.params import LstmParams
 
@@ -54,8 +55,11 @@ def kernel(arguments: argparse.Namespace) -> None:
         change, moments = adam.update(gradient, moments, weights)
         return optax.apply_updates(weights, change), moments
 
-    # As in training: the steps are a loop inside of one compiled call.
-    some = jax.jit(lambda state: lax.fori_loop(0, arguments.steps, step, state))
+    # As in training: the steps are a loop inside of one call, compiled as the engine does.
+    @compiled()
+    def some(state: Any) -> Any:
+        return lax.fori_loop(0, arguments.steps, step, state)
+
     state = jax.block_until_ready(some((weights, adam.init(weights))))
     taken = []
     for _ in range(3):
