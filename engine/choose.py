@@ -32,8 +32,8 @@ def choose(scores: Scores, spec: RunSpec) -> Choice:
     metric = deciding_metric(spec)
     values = headline_values(scores, metric)
     share = coverage_of_rows(scores)
-    incomplete = tuple(m for m in spec.models if share.get(m, 0.0) < COMPLETE)
-    ranked = [m for m in spec.models if m not in incomplete and values.get(m) is not None]
+    incomplete = tuple(m for m in spec.contenders if share.get(m, 0.0) < COMPLETE)
+    ranked = [m for m in spec.contenders if m not in incomplete and values.get(m) is not None]
     best: str | None = None
     better = scores.better[metric]
     for model in ranked:
@@ -62,5 +62,5 @@ def headline_values(scores: Scores, metric: str) -> dict[str, float]:
 def chosen_models(spec: RunSpec, choice: Choice) -> list[str]:
     """Models that forecast beyond the data: the best one, or all."""
     if spec.select is not None and spec.select.forecast == "all":
-        return list(spec.models)
-    return [choice.best] if choice.best is not None else list(spec.models)
+        return list(spec.contenders)
+    return [choice.best] if choice.best is not None else list(spec.contenders)

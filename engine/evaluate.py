@@ -84,7 +84,7 @@ def evaluate(
                 raise
             broken[name] = error.message
     order = {name: i for i, name in enumerate(made)}
-    models = {name: i for i, name in enumerate(spec.models)}
+    models = {name: i for i, name in enumerate(spec.contenders)}
     sorting = [
         pl.col("metric").replace_strict(order, return_dtype=pl.Int32),
         pl.col("model").replace_strict(models, return_dtype=pl.Int32),

@@ -9,7 +9,7 @@ import polars as pl
 
 from engine.backtest import Fold, eligible, not_begun
 from engine.data.panel import Panel
-from engine.execute import FAILURE_SCHEMA, Execution
+from engine.execute import FAILURE_SCHEMA
 from engine.spec.model import RunSpec
 
 
@@ -23,7 +23,7 @@ class Filled:
 
 def fill_from_fallback(
     forecasts: pl.DataFrame,
-    execution: Execution,
+    failures: pl.DataFrame,
     spec: RunSpec,
     keep: Sequence[str] | None = None,
 ) -> Filled:
@@ -31,7 +31,7 @@ def fill_from_fallback(
 
     A failure's `fallback` column names the model whose forecast was used, if there was one.
     """
-    failures, fallback = execution.failures(), spec.run.fallback
+    fallback = spec.run.fallback
     if keep is not None:
         failures = failures.filter(pl.col("model").is_in([*keep]))
     if fallback is not None and not failures.is_empty():

@@ -14,7 +14,8 @@ from engine.data.fill import Missing
 from engine.data.panel import Panel, Roles
 from engine.errors import DataError, EngineError, PluginError, first_line
 from engine.registry import Registry, build
-from engine.spec.model import MissingSpec, RunSpec
+from engine.spec.data import MissingSpec
+from engine.spec.model import RunSpec
 
 
 def open_source(

@@ -7,7 +7,7 @@ values to values that can be called alone.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from engine.abilities import capabilities_of
 from engine.backtest import Fold, actuals, backtest_tasks, final_tasks, make_folds
 from engine.calibrate import Calibration, calibrate
 from engine.choose import Choice, choose, chosen_models
+from engine.combine import combined, combined_costs, combined_failures
 from engine.components import Capabilities, Model
 from engine.contracts import DataSource
 from engine.correct import Correction, correct
@@ -37,7 +38,7 @@ from engine.ingest import open_source, read_panel
 from engine.observers import Listener, Observers
 from engine.registry import Registry, load_factory
 from engine.rundir import RunFolder, check_writable
-from engine.spec.model import RunSpec
+from engine.spec.model import Combination, RunSpec
 from engine.spec.validate import LoadedSpec, component_uses
 from engine.workspace import Workspace, check_models, plan_of, prepare
 
@@ -205,7 +206,7 @@ def _concluded(
 ) -> Outcome:
     """Judge what the spec expects, and put what was found into the manifest."""
     grid, expect = work.panel.grid, work.spec.expect
-    found = _evidence(tested, lock)
+    found = _evidence(tested, lock, work.spec.combine)
     expected = [verdict.plain() for verdict in judge(expect, found)]
     failed = failures.filter(pl.col("kind") == "failed").height
     exit_code = _exit_code(expected, failed + len(tested.scores.broken))
@@ -228,13 +229,15 @@ def _concluded(
                    folder.manifest, exit_code)  # fmt: skip
 
 
-def _evidence(tested: _Tested, lock: Lock | None) -> Evidence:
+def _evidence(tested: _Tested, lock: Lock | None, combine: Mapping[str, Combination]) -> Evidence:
     lost = tested.filled.failures.filter(pl.col("kind") == "failed")
+    execution = tested.execution
+    seconds, memory = combined_costs(execution.seconds(), execution.memory(), combine)
     return Evidence(
         tested.scores,
         failed=dict(lost.group_by("model").len().iter_rows()),
-        seconds=tested.execution.seconds(),
-        memory=tested.execution.memory(),
+        seconds=seconds,
+        memory=memory,
         recorded=lock.snapshot.scores if lock is not None else None,
     )
 
@@ -267,7 +270,7 @@ class _Tested:
 
     execution: the tasks and what became of them. raw: forecasts as the models made them.
     corrected: without the bias of a transformed target. calibrated: with quantiles. filled: with
-    the fallback's rows where a model failed. rows: those that are scored.
+    those of combinations, and the fallback's rows where a model failed. rows: those that are scored.
     """
 
     execution: Execution
@@ -287,7 +290,8 @@ def _judge(work: Workspace, folds: list[Fold], backtest: Execution, base: Path) 
     corrected = correct(raw, raw, known, panel, spec.corrections, spec.minimum)
     point = corrected.forecasts
     calibrated = calibrate(point, point, known, panel, spec.quantiles, spec.minimum)
-    filled = fill_from_fallback(calibrated.forecasts, backtest, spec)
+    made = combined(calibrated.forecasts, spec.combine)
+    filled = fill_from_fallback(made, combined_failures(backtest.failures(), spec.combine), spec)
     judged = [fold.cutoff for fold in folds if fold.kind == "backtest"]
     rows = filled.forecasts.filter(pl.col("cutoff").is_in(judged))
     scores = evaluate(rows, known, panel, spec, work.registry, base)
@@ -312,15 +316,17 @@ def _forecast(
     observers.stage("forecast", ", ".join(models) or "none")
     spec, panel, done = work.spec, work.panel, Execution()
     fallback = spec.run.fallback
-    spare = [fallback] if fallback is not None and fallback not in models else []
-    if models:
+    fitted = spec.fitted_for([*models, *([fallback] if models and fallback is not None else [])])
+    if fitted:
         able = capabilities(spec, work.registry)
-        execute(work, final_tasks(panel, spec, [*models, *spare], able, folds), observers, done)
+        execute(work, final_tasks(panel, spec, fitted, able, folds), observers, done)
     raw, known = done.forecasts(work), tested.actuals
     corrected = correct(raw, tested.raw, known, panel, spec.corrections, spec.minimum)
     point, past = corrected.forecasts, tested.corrected.forecasts
     calibrated = calibrate(point, past, known, panel, spec.quantiles, spec.minimum)
-    filled = fill_from_fallback(calibrated.forecasts, done, spec, keep=models)
+    made = combined(calibrated.forecasts, spec.combine)
+    lost = combined_failures(done.failures(), spec.combine)
+    filled = fill_from_fallback(made, lost, spec, keep=models)
     return _Ahead(corrected, calibrated, filled, done.records())
 
 

@@ -122,7 +122,7 @@ def back_test(
 
 def filled(folder: Path, registry: Registry, spec: RunSpec) -> tuple[Workspace, Filled]:
     work, done = back_test(folder, registry, spec)
-    return work, fill_from_fallback(done.forecasts(work), done, spec)
+    return work, fill_from_fallback(done.forecasts(work), done.failures(), spec)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_without_a_fallback_nothing_stands_in(tmp_path: Path, registry: Registry
 def test_only_the_models_wanted_are_kept(tmp_path: Path, registry: Registry):
     spec = spec_of({"m": fragile("raises"), "s": SNAIVE}, run={"fallback": "s"})
     work, done = back_test(tmp_path, registry, spec)
-    made = fill_from_fallback(done.forecasts(work), done, spec, keep=["m"])
+    made = fill_from_fallback(done.forecasts(work), done.failures(), spec, keep=["m"])
     assert made.forecasts["model"].unique().to_list() == ["m"]
 
 

@@ -25,7 +25,7 @@ def show_outcome(outcome: Outcome, spec: RunSpec) -> None:
     headline = outcome.scores.headline()
     values = {(m, k): v for m, k, v in headline.select("model", "metric", "value").iter_rows()}
     typer.echo()
-    show_scores(list(spec.models), metrics, values, outcome.scores.better, outcome.scores.units)
+    show_scores(list(spec.contenders), metrics, values, outcome.scores.better, outcome.scores.units)
     choice = outcome.choice
     typer.echo()
     if choice.best is not None:

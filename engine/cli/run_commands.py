@@ -98,7 +98,7 @@ def _document(outcome: Outcome, loaded: LoadedSpec) -> dict[str, object]:
         "status": manifest["status"],
         "exit_code": outcome.exit_code,
         "best": manifest["best"],
-        "scores": wide(outcome.scores, list(loaded.spec.models)),
+        "scores": wide(outcome.scores, list(loaded.spec.contenders)),
         "expect": outcome.gate,
         "failures": manifest["failures"],
         "seconds": manifest["seconds"],
@@ -120,7 +120,7 @@ def validate(
     elif resolved:
         typer.echo(loaded.resolved_yaml, nl=False)
     else:
-        models = ", ".join(loaded.spec.models)
+        models = ", ".join(loaded.spec.contenders)
         typer.echo(f"{spec} is valid: {loaded.spec.name}, models {models}")
 
 

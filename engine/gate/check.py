@@ -164,9 +164,9 @@ def only_needed(loaded: LoadedSpec) -> LoadedSpec:
     spec = loaded.spec
     needed: set[str] = set()
     for expected in spec.expect:
-        needed.update(spec.models if expected.models is None else expected.models)
+        needed.update(spec.contenders if expected.models is None else expected.models)
     unasked = all(expected.no_leaks for expected in spec.expect)
-    return with_models(loaded, set(spec.models) if unasked else needed)
+    return with_models(loaded, set(spec.contenders) if unasked else needed)
 
 
 def _updated(checked: Checked, loaded: LoadedSpec, outcome: Outcome) -> Checked:

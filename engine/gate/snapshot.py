@@ -156,8 +156,13 @@ def take_snapshot(
             python=manifest["python"],
             plugins=distributions(manifest["plugins"]),
         ),
-        scores={model: table[model] for model in resolved["models"] if model in table},
+        scores={name: table[name] for name in _contenders(resolved) if name in table},
     )
+
+
+def _contenders(resolved: Mapping[str, Any]) -> list[str]:
+    """Models and combinations in the order of the spec."""
+    return [*resolved["models"], *resolved["combine"]]
 
 
 def distributions(plugins: Sequence[Mapping[str, str]]) -> dict[str, str]:
@@ -173,10 +178,11 @@ def protocol_fingerprint(resolved: Mapping[str, Any]) -> str:
 def spec_content_fingerprint(resolved: Mapping[str, Any]) -> str:
     """Digest of what a spec says about data, features and models.
 
-    The source is left out, because its path differs between machines; the data speak for it.
+    The source is left out, because its path differs between machines; the data speak for it. So is
+    an empty mapping: a section that a later version adds says nothing where it is not used.
     """
     data = {key: value for key, value in resolved["data"].items() if key != "source"}
-    rest = {key: value for key, value in resolved.items() if key not in _OUTSIDE}
+    rest = {key: v for key, v in resolved.items() if key not in _OUTSIDE and v != {}}
     return _digest({**rest, "data": data})
 
 

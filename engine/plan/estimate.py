@@ -240,23 +240,26 @@ def _final(costs: Mapping[str, _Cost], trial: Trial, spec: RunSpec) -> float:
     """Seconds of the forecast beyond the data; which model will be best is not known yet."""
     rows = int(history_rows(trial.panel, spec, trial.panel.end).sum())
     split = {task.model for task in trial.tasks if task.series is not None}
-    fits = [
-        cost.cold
+    fits = {
+        model: cost.cold
         + cost.seconds(rows)
         * (GROWN if model in trial.growing else 1.0)
         / (trial.workers if model in split else 1)
         for model, cost in costs.items()
         if cost.known
-    ]
+    }
     if not fits:
         return 0.0
-    every = spec.select is not None and spec.select.forecast == "all"
-    return trial.startup + (sum(fits) if every else sum(fits) / len(fits))
+    if spec.select is not None and spec.select.forecast == "all":
+        return trial.startup + sum(fits.values())
+    parts = [spec.fitted_for([name]) for name in spec.contenders]
+    each = [sum(fits[m] for m in made_of) for made_of in parts if fits.keys() >= {*made_of}]
+    return trial.startup + sum(each) / len(each)
 
 
 def _forecast_rows(trial: Trial, spec: RunSpec) -> int:
     folds = sum(fold.kind == "backtest" for fold in trial.folds)
-    return trial.panel.n_series * spec.horizon * folds * len(spec.models)
+    return trial.panel.n_series * spec.horizon * folds * len(spec.contenders)
 
 
 def _scored(trial: Trial, spec: RunSpec) -> float:

@@ -320,7 +320,7 @@ def _stages(
         return clock.seconds, 0, error.message
     clock.turn("")
     cutoffs = sum(fold["kind"] == "backtest" for fold in outcome.manifest["folds"])
-    return clock.seconds, sample.n_series * spec.horizon * cutoffs * len(spec.models), ""
+    return clock.seconds, sample.n_series * spec.horizon * cutoffs * len(spec.contenders), ""
 
 
 def _makes_reports(registry: Registry, name: str) -> bool:

@@ -36,6 +36,7 @@ def cross_checks(
     able: what the models declare, by name in the spec, of those whose component is installed.
     """
     yield from _metrics(spec, document)
+    yield from _combinations(spec, document)
     yield from _expectations(spec, document)
     yield from _roles(spec, document)
     yield from _columns(spec, document)
@@ -62,7 +63,8 @@ def _metrics(spec: RunSpec, document: Document) -> Iterator[Problem]:
 
 
 def _expectations(spec: RunSpec, document: Document) -> Iterator[Problem]:
-    models, metrics = list(spec.models), [metric_name(m) for m in spec.evaluate.metrics]
+    metrics = [metric_name(m) for m in spec.evaluate.metrics]
+    models, contenders = list(spec.models), list(spec.contenders)
     if spec.run.fallback is not None:
         yield from unknown_name(document, ("run", "fallback"), spec.run.fallback, models, "model")
     for i, expected in enumerate(spec.expect):
@@ -70,10 +72,22 @@ def _expectations(spec: RunSpec, document: Document) -> Iterator[Problem]:
         for key in ("model", "better_than", "than"):
             name = getattr(expected, key)
             if name is not None:
-                yield from unknown_name(document, (*at, key), name, models, "model")
+                yield from unknown_name(document, (*at, key), name, contenders, "model")
         if expected.metric is not None:
             yield from unknown_name(document, (*at, "metric"), expected.metric, metrics, "metric")
     yield from _guards(spec, document)
+
+
+def _combinations(spec: RunSpec, document: Document) -> Iterator[Problem]:
+    """Combinations are of models, and named like none of them."""
+    models = list(spec.models)
+    for name, use in spec.combine.items():
+        at: Path = ("combine", name)
+        if name in spec.models:
+            message = f"{name!r} is a model already"
+            yield problem_at(document, at, message, "give the combination another name", key=True)
+        for i, model in enumerate(use.models):
+            yield from unknown_name(document, (*at, "models", i), model, models, "model")
 
 
 def _guards(spec: RunSpec, document: Document) -> Iterator[Problem]:

@@ -5,39 +5,14 @@ What a plugin understands (its options) is validated by the plugin's own `params
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from collections.abc import Iterable
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from engine.data.calendar import Frequency
+from engine.spec.data import DataSpec
 from engine.spec.expectation import Expectation
-
-Policy = Literal["error", "keep", "zero", "forward_fill", "interpolate"]
-PastPolicy = Literal["error", "keep", "zero", "forward_fill"]
-HorizonPolicy = Literal["error", "forward_fill", "zero"]
-Count = Annotated[int, Field(ge=1)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=80)]
-
-
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, protected_namespaces=())
-
-
-class Use(BaseModel):
-    """A component by name; every other key is one of its own options."""
-
-    model_config = ConfigDict(extra="allow", frozen=True, strict=True, protected_namespaces=())
-
-    use: str = Field(description="name of an installed component, see `engine plugins list`")
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """The component's own options."""
-        return dict(self.model_extra or {})
-
-
-class SourceUse(Use):
-    """A source of rows."""
+from engine.spec.sections import Count, Name, Section, Use
 
 
 class FeatureUse(Use):
@@ -62,7 +37,7 @@ class WriterUse(Use):
     """A writer of results."""
 
 
-class Aggregation(_Section):
+class Aggregation(Section):
     """Middle-out: the model forecasts sums over groups of series, which are shared out again."""
 
     by: list[str] = Field(
@@ -137,84 +112,27 @@ class ModelUse(Use):
         return self
 
 
-class Columns(_Section):
-    """Which column is what."""
+class Combination(Section):
+    """A forecast made of those of several models, judged beside them; it costs no fit."""
 
-    unique_id: str | list[str] = Field(description="column or columns that identify a series")
-    ds: str = Field(description="time column: dates, datetimes or integers")
-    y: str = Field(description="target column")
-
-    @property
-    def keys(self) -> tuple[str, ...]:
-        """Key columns."""
-        return (self.unique_id,) if isinstance(self.unique_id, str) else tuple(self.unique_id)
-
-
-class Covariates(_Section):
-    """Roles of further columns; what is not named here is not read."""
-
-    future: list[str] = Field(default=[], description="known ahead: price, promotion, holiday")
-    past: list[str] = Field(default=[], description="known up to the cutoff only")
-    static: list[str] = Field(default=[], description="constant per series")
-
-
-class MissingSpec(_Section):
-    """What happens to values that are not there; nothing is filled unless it is stated."""
-
-    y: Literal["error", "drop", "zero", "forward_fill", "interpolate"] = Field(
-        "error", description="`drop`: stays missing, is neither trained on nor scored"
+    models: list[Name] = Field(
+        min_length=2,
+        description="models of this spec; where one has no forecast, the combination has none",
     )
-    future: Policy | dict[str, Policy] = Field("error", description="one policy, or one a column")
-    past: PastPolicy | dict[str, PastPolicy] = Field(
-        "keep", description="one policy, or one a column"
-    )
-    horizon: Literal["error", "forward_fill", "zero", "skip"] | dict[str, HorizonPolicy] = Field(
-        "error",
-        description="future covariates of steps after the last date on which they are known, one "
-        "policy or one a column; `skip`: backtest only, no forecast beyond the data",
-    )
-    leading_zeros: Literal["keep", "drop"] = Field(
-        "keep", description="`drop`: a series begins at its first non-zero y"
+    by: Literal["mean", "median"] = Field(
+        "mean", description="of their forecasts, and of each of their quantiles"
     )
 
-
-class SeriesSpec(_Section):
-    """Which series are forecast from a cutoff; the others are listed with the reason."""
-
-    min_history: Count = Field(1, description="observed values needed up to the cutoff")
-    stale_after: Count | None = Field(
-        None,
-        description="periods without any observation before the cutoff after which a series "
-        "counts as ended",
-    )
-
-    align: Literal["none", "end"] = Field(
-        "none",
-        description="`end`: shift the integer time of each series so that all end together, as in "
-        "competition data without dates",
-    )
-
-
-class DataSpec(_Section):
-    """Where the rows come from and what they mean."""
-
-    source: SourceUse
-    columns: Columns
-    freq: str | int = Field(
-        description="1d, 1w, 1mo, 1q, 1y, 1h, 15min; an integer for integer time"
-    )
-    covariates: Covariates = Field(default_factory=lambda: Covariates.model_validate({}))
-    missing: MissingSpec = Field(default_factory=lambda: MissingSpec.model_validate({}))
-    series: SeriesSpec = Field(default_factory=lambda: SeriesSpec.model_validate({}))
-
-    @field_validator("freq")
+    @field_validator("models")
     @classmethod
-    def _frequency(cls, value: str | int) -> str | int:
-        Frequency.parse(value)
+    def _different(cls, value: list[str]) -> list[str]:
+        twice = next((name for i, name in enumerate(value) if name in value[:i]), None)
+        if twice is not None:
+            raise ValueError(f"names {twice!r} twice")
         return value
 
 
-class Backtest(_Section):
+class Backtest(Section):
     """Rolling-origin evaluation: `folds` cutoffs, the newest one as late as the data allow."""
 
     folds: Count = Field(1, description="number of cutoffs")
@@ -240,7 +158,7 @@ class Backtest(_Section):
         return self
 
 
-class Evaluate(_Section):
+class Evaluate(Section):
     """How forecasts are scored."""
 
     metrics: list[str | MetricUse] = Field(min_length=1)
@@ -250,7 +168,7 @@ class Evaluate(_Section):
     )
 
 
-class Select(_Section):
+class Select(Section):
     """Which model makes the forecast."""
 
     metric: str = Field(description="the metric that decides; a name of evaluate.metrics")
@@ -259,7 +177,7 @@ class Select(_Section):
     )
 
 
-class RunOptions(_Section):
+class RunOptions(Section):
     """How tasks are run."""
 
     executor: str | ExecutorUse | None = Field(
@@ -286,7 +204,7 @@ class RunOptions(_Section):
     )
 
 
-class RunSpec(_Section):
+class RunSpec(Section):
     """One run, from data to forecasts."""
 
     version: Literal[1] = Field(description="version of the spec's format: 1")
@@ -303,6 +221,10 @@ class RunSpec(_Section):
     )
     features: list[FeatureUse] = Field(default=[])
     models: dict[Name, ModelUse] = Field(min_length=1)
+    combine: dict[Name, Combination] = Field(
+        default={},
+        description="combinations of models by name, e.g. {both: {models: [ridge, lstm]}}",
+    )
     backtest: Backtest = Field(default_factory=lambda: Backtest.model_validate({}))
     evaluate: Evaluate
     select: Select | None = None
@@ -318,15 +240,28 @@ class RunSpec(_Section):
         }
 
     @property
+    def contenders(self) -> tuple[str, ...]:
+        """Everything that forecasts and is judged: the models, then their combinations."""
+        return (*self.models, *self.combine)
+
+    def fitted_for(self, names: Iterable[str]) -> list[str]:
+        """The models that these models and combinations are made of, in the order of the spec."""
+        needed: set[str] = set()
+        for name in names:
+            needed.update(self.combine[name].models if name in self.combine else [name])
+        return [name for name in self.models if name in needed]
+
+    @property
     def measured(self) -> frozenset[str]:
         """Models whose memory is compared, and so whose tasks run in fresh processes."""
-        return frozenset(
+        named = (
             name
             for expected in self.expect
             if expected.memory_ratio is not None
             for name in (expected.model, expected.than)
             if name is not None
         )
+        return frozenset(self.fitted_for(named))
 
     @property
     def forecasts_beyond_data(self) -> bool:

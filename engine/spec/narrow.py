@@ -1,4 +1,4 @@
-"""A spec with some of its models: for a run of one of them, or for what a gate needs."""
+"""A spec with some of its models and combinations: for a run of one of them, or for what a gate needs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from engine.spec.validate import LoadedSpec
 
 
 def with_models(loaded: LoadedSpec, names: Collection[str]) -> LoadedSpec:
-    """The spec with these models and the fallback, in its own order.
+    """The spec with these models and combinations, what those are made of, and the fallback.
 
-    What it expects of other models is left out. NotFoundError for a model that it does not have.
+    In its own order; what it expects of others is left out. NotFoundError for a name that it does
+    not have.
     """
     spec, resolved = loaded.spec, loaded.resolved
     for name in names:
-        if name not in spec.models:
-            close = difflib.get_close_matches(name, list(spec.models), n=1)
+        if name not in spec.contenders:
+            close = difflib.get_close_matches(name, list(spec.contenders), n=1)
             advice = f"did you mean {close[0]!r}? " if close else ""
-            hint = f"{advice}models: {', '.join(spec.models)}"
+            hint = f"{advice}models: {', '.join(spec.contenders)}"
             raise NotFoundError(f"{loaded.path} has no model {name!r}", hint=hint)
-    kept = [name for name in spec.models if name in names or name == spec.run.fallback]
+    needed = spec.fitted_for(names)
+    kept = [name for name in spec.models if name in needed or name == spec.run.fallback]
+    combine = {name: use for name, use in spec.combine.items() if name in names}
 
     def judged(expected: Expectation) -> bool:
-        return set(expected.models or ()) <= set(kept)
+        return set(expected.models or ()) <= {*kept, *combine}
 
     judging = [judged(expected) for expected in spec.expect]
     expect = [e for e, yes in zip(spec.expect, judging, strict=True) if yes]
@@ -34,10 +37,11 @@ def with_models(loaded: LoadedSpec, names: Collection[str]) -> LoadedSpec:
     models = {name: spec.models[name] for name in kept}
     return replace(
         loaded,
-        spec=spec.model_copy(update={"models": models, "expect": expect}),
+        spec=spec.model_copy(update={"models": models, "combine": combine, "expect": expect}),
         resolved={
             **resolved,
             "models": {name: resolved["models"][name] for name in kept},
+            "combine": {name: resolved["combine"][name] for name in combine},
             "expect": plain,
         },
     )

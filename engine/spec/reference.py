@@ -14,7 +14,8 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from engine.spec.model import RunSpec, Use
+from engine.spec.model import RunSpec
+from engine.spec.sections import Use
 from engine.typenames import type_name
 
 _HEAD = """# Spec reference

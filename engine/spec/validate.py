@@ -20,8 +20,9 @@ from engine.spec import loader
 from engine.spec.crosscheck import cross_checks, isolation_checks
 from engine.spec.limits import MAX_BYTES
 from engine.spec.loader import Document, Path
-from engine.spec.model import ExecutorUse, MetricUse, ModelUse, RunSpec, Use
+from engine.spec.model import ExecutorUse, MetricUse, ModelUse, RunSpec
 from engine.spec.problems import problem_at, problems_of
+from engine.spec.sections import Use
 
 
 @dataclass(frozen=True)

@@ -41,6 +41,8 @@ def work(run: Run) -> dict[str, float]:
         model, _, stage = task["name"].partition("/")
         if stage.startswith("backtest"):
             spent[model] = spent.get(model, 0.0) + float(task["seconds"])
+    for name, members in run.combinations.items():
+        spent[name] = sum(spent.get(model, 0.0) for model in members)
     return {m: s for m, s in spent.items() if s > 0}
 
 

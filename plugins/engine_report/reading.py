@@ -144,6 +144,11 @@ class Run:
         return tuple(c for c in future if _is_share(self.history[c]))
 
     @property
+    def combinations(self) -> Mapping[str, list[str]]:
+        """Combination -> the models that it is made of."""
+        return {name: list(use["models"]) for name, use in (self.spec.get("combine") or {}).items()}
+
+    @property
     def keys(self) -> list[str]:
         """Columns that together name a series."""
         named = (self.spec.get("data", {}).get("columns") or {}).get("unique_id") or []

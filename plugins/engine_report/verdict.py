@@ -110,8 +110,7 @@ def _meaning(run: Run) -> tuple[str, str]:
             side = "better" if gain >= 0 else "worse"
             text += f", those of {run.baseline} to {percent(naive)}: {percent(abs(gain))} {side}"
         said.append(f"{text}.")
-    known = words.baseline(run)
-    said += [f"{known}."] if known else []
+    said += [f"{known}." for known in (words.combination(run), words.baseline(run)) if known]
     return " ".join(said), "plain"
 
 

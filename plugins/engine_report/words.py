@@ -75,6 +75,14 @@ def baseline(run: Run) -> str:
     return f"{run.baseline}, the baseline, repeats the value of {periods(run, count)} before"
 
 
+def combination(run: Run) -> str:
+    """What the leader is made of; empty if it is no combination."""
+    use = (run.spec.get("combine") or {}).get(run.leader)
+    if use is None:
+        return ""
+    return f"{run.leader} is the {use['by']} of what {listed(use['models'])} forecast"
+
+
 def listed(names: list[str]) -> str:
     """a, b and c."""
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
