@@ -29,8 +29,13 @@ BATCHES = (32, 256, 1024)
 OUR_EPOCHS = (1, 2, 4, 8, 15)
 PEER_STEPS = (50, 100, 200, 400, 800, 1600)
 RACES: tuple[tuple[str, int, list[str], list[list[str]]], ...] = (
-    ("orange_juice", 3, ["--log1p"], [[], []]),
     # Chosen for both sides on data that end 16 weeks earlier.
+    (
+        "orange_juice",
+        3,
+        ["--log1p"],
+        [["--learning-rate", "0.02"], ["--learning-rate", "0.006"]],
+    ),
     (
         "walmart",
         8,
