@@ -145,10 +145,11 @@ def gather(
     for column, feature in enumerate(plan.features):
         row = place[feature.availability]
         place[feature.availability] += 1
+        # All rows are there, so that none needs clipping: it only spares the check of every one.
         if feature.availability == "history":
-            X[:, column] = values.history[row][origin]
+            np.take(values.history[row], origin, out=X[:, column], mode="clip")
         elif feature.availability == "known":
-            X[:, column] = values.known[row][known]
+            np.take(values.known[row], known, out=X[:, column], mode="clip")
         elif feature.availability == "static":
             X[:, column] = values.static[row][index]
         else:

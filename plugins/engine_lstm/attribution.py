@@ -6,6 +6,7 @@ moves the forecasts, also where two covariates stand in for each other.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,10 @@ import numpy.typing as npt
 import polars as pl
 from jax import Array, lax
 
+from engine_lstm.ahead import Inputs, outputs_ahead
 from engine_lstm.compiled import compiled
 from engine_lstm.heads import free_outputs
-from engine_lstm.network import NetworkShape
-from engine_lstm.training import Inputs, Weights, outputs_ahead
+from engine_lstm.network import NetworkShape, Weights
 
 STEPS = 32
 MOST_SERIES = 256
@@ -76,12 +77,13 @@ def _integrated(
     offset = jnp.asarray(inputs.offset)
     ahead = jnp.concatenate([known[:, begin:, :channels], offset[:, 0, :, :1]], axis=-1)
     inputs = inputs._replace(known=known, offset=offset)
-    gradient = jax.grad(partial(_total, shape, weights, inputs, channels))
+    gradient: Callable[[Array], Array] = jax.grad(partial(_total, shape, weights, inputs, channels))
 
     def part(number: Array) -> Array:
         return gradient(ahead * (number + 0.5) / steps)
 
-    return ahead * lax.map(part, jnp.arange(steps, dtype=jnp.float32)).mean(axis=0)
+    parts: Array = lax.map(part, jnp.arange(steps, dtype=jnp.float32))
+    return ahead * parts.mean(axis=0)
 
 
 def _total(

@@ -46,5 +46,5 @@ def drawn(key: Array, count: int) -> tuple[Array, Array]:
 
     key: uint32 (4,).
     """
-    after, bits = lax.rng_bit_generator(key, (count,), dtype=jnp.uint32)
+    after, bits = lax.rng_bit_generator(key, (count,), dtype=jnp.uint32)  # type: ignore[no-untyped-call]
     return after, bits

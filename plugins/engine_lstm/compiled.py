@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Generic, ParamSpec, TypeVar
 
 import jax
+from jax import lax
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -46,6 +47,13 @@ def compiled(**options: Any) -> Callable[[Callable[P, R]], Compiled[P, R]]:
     return lambda function: Compiled(function, **options)
 
 
+def each(function: Callable[[Any], Any], members: Any) -> Any:
+    """A function of every member: at once on a device made for it, one by one on a CPU."""
+    if jax.default_backend() == "cpu":
+        return lax.map(function, members)
+    return jax.vmap(function)(members)
+
+
 @cache
 def keep_compiled() -> Path | None:
     """Let JAX keep what it compiles in a folder of the user, unless it was told of one; the folder.
@@ -53,7 +61,8 @@ def keep_compiled() -> Path | None:
     None where JAX has one already, where no folder can be made, or without the package `filelock`,
     which keeps workers from reading what another has half written.
     """
-    if jax.config.jax_compilation_cache_dir is not None:
+    config: Any = jax.config
+    if config.jax_compilation_cache_dir is not None:
         return None
     if importlib.util.find_spec("filelock") is None:
         return None
@@ -64,10 +73,10 @@ def keep_compiled() -> Path | None:
         return None
     if not os.access(folder, os.W_OK):
         return None
-    jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_compilation_cache_max_size", _LARGEST)
+    config.update("jax_compilation_cache_dir", str(folder))
+    config.update("jax_compilation_cache_max_size", _LARGEST)
     # Many small functions take as long as a large one.
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     return folder
 
 

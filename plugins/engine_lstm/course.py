@@ -50,8 +50,10 @@ class Course:
         return Lessons(feed, self._bounds(0, first - 1, first), feed.watched, check), everything
 
     def _bounds(self, first_origin: int, last_origin: int, last_target: int) -> Bounds:
-        ends = (jnp.asarray(v, jnp.int32) for v in (first_origin, last_origin, last_target))
-        return Bounds(*ends, jnp.asarray(self.fading, jnp.float32))
+        first, last, target = (
+            jnp.asarray(v, jnp.int32) for v in (first_origin, last_origin, last_target)
+        )
+        return Bounds(first, last, target, jnp.asarray(self.fading, jnp.float32))
 
 
 class _Feed:
@@ -60,17 +62,17 @@ class _Feed:
     def __init__(self, course: Course) -> None:
         self._course = course
         count = len(course.importance)
-        self._partly = course.at_once is not None and course.at_once < count
+        self._size = min(count, course.at_once or count)
         # Validation always looks at the same series, evenly spread over all.
-        even = np.linspace(0, count - 1, course.at_once if self._partly else count)
+        even = np.linspace(0, count - 1, self._size)
         self.watched = self._of(even.astype(np.int64))
 
     def __call__(self, epoch: int) -> DeviceData:
-        if not self._partly:
+        count = len(self._course.importance)
+        if self._size == count:
             return self.watched
         random = np.random.default_rng([self._course.seed % 2**32, epoch])
-        count = len(self._course.importance)
-        return self._of(np.sort(random.choice(count, self._course.at_once, replace=False)))
+        return self._of(np.sort(random.choice(count, self._size, replace=False)))
 
     def _of(self, series: npt.NDArray[np.int64]) -> DeviceData:
         course = self._course
@@ -106,4 +108,5 @@ def importance(panel: Panel, weight: str | None) -> npt.NDArray[np.float32]:
     size = np.clip(np.nan_to_num(size), 0, None)
     if not size.any():
         raise DataError(f"lstm: every series has the weight 0 by {weight!r}", hint="leave it out")
-    return np.minimum(size / size.mean(), _HEAVIEST).astype(np.float32)
+    even: npt.NDArray[np.float32] = np.minimum(size / size.mean(), _HEAVIEST).astype(np.float32)
+    return even

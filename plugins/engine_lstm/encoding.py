@@ -39,8 +39,8 @@ class Columns:
         squares = np.where(present, values - mean, 0.0) ** 2
         deviation = np.sqrt(squares.sum(0) / count)
         deviation = np.where(deviation > 1e-6 * np.abs(mean) + 1e-12, deviation, _CONSTANT)
-        gaps = tuple(bool(g) for g in ~present.all(0))
-        return cls(names, tuple(map(float, mean)), tuple(map(float, deviation)), gaps)
+        gaps: list[bool] = np.asarray((~present).any(axis=0)).tolist()
+        return cls(names, tuple(map(float, mean)), tuple(map(float, deviation)), tuple(gaps))
 
     def standardised(self, values: Float32) -> tuple[Float32, Float32]:
         """Values (..., column) in deviations with 0 where missing, and the channels of gaps."""

@@ -7,9 +7,10 @@ decoder forecasts all steps.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,9 @@ from engine_lstm.chances import Chances
 from engine_lstm.effects import Effects
 from engine_lstm.heads import free_outputs
 from engine_lstm.offset import Offset
+
+Weights = Mapping[str, Any]
+"""Of a `Forecaster`, in folders by layer."""
 
 _MEMORY = 3  # dates of known covariates that bear on one target: its own and the two before it
 
@@ -171,7 +175,7 @@ class Forecaster(nn.Module):
         outputs = self._decode(origin, dates, offset, chances, chosen)
         if not moved:
             return outputs
-        return outputs + sum(moved)[..., None] * _centers(self.shape)
+        return outputs + cast(Array, sum(moved))[..., None] * _centers(self.shape)
 
     def _encode(self, state: Array, chances: Chances | None) -> Array:
         """(time, batch, channel) -> states of the last layer (time, batch, hidden).

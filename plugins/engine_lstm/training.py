@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -19,9 +19,9 @@ from jax.flatten_util import ravel_pytree
 
 from engine_lstm.chances import Chances, drawn
 from engine_lstm.checkpoint import Keeper
-from engine_lstm.compiled import compiled
+from engine_lstm.compiled import compiled, each
 from engine_lstm.heads import described, free_outputs, head_loss, point_loss
-from engine_lstm.network import Forecaster, NetworkShape
+from engine_lstm.network import Forecaster, NetworkShape, Weights
 from engine_lstm.privacy import aggregated
 from engine_lstm.sampling import (
     Bounds,
@@ -34,8 +34,6 @@ from engine_lstm.sampling import (
     some_steps,
 )
 from engine_lstm.schedule import Pace, Schedule, optimizer
-
-Weights = Mapping[str, Any]
 
 _VALIDATION_CHUNKS = 64
 _TINY = 1e-9
@@ -65,11 +63,11 @@ class Plan:
 class State(NamedTuple):
     """What an epoch carries on: weights, their running mean, the optimizer's moments, random keys.
 
-    steps: minibatches learned from so far.
+    Within an epoch both are one row. steps: minibatches learned from so far.
     """
 
-    weights: Weights
-    average: Weights
+    weights: Any
+    average: Any
     moments: Any
     key: Array
     steps: Array
@@ -176,7 +174,8 @@ def start(plan: Plan, data: DeviceData, keys: Array, pace: Pace) -> State:
         return State(weights, weights, moments, jax.random.key_data(carried), jnp.zeros(()))
 
     # Not vmap, which would make batches of the decompositions in `_orthogonal_gates`.
-    return lax.map(member, keys)
+    states: State = lax.map(member, keys)
+    return states
 
 
 @compiled(static_argnames="plan", donate_argnames="state")
@@ -208,7 +207,7 @@ def run_epoch(
         after = flat._replace(weights=arrays(flat.weights), average=arrays(flat.average))
         return after, total
 
-    state, total = _each(member, state)
+    state, total = each(member, state)
     return state, total / pace.batches
 
 
@@ -226,10 +225,13 @@ def validation_loss(plan: Plan, weights: Weights, data: DeviceData, bounds: Boun
             loss = _losses(weights, plan, stretch, None)
             return (loss * stretch.weight).sum(), stretch.weight.sum()
 
+        total: Array
+        weight: Array
         total, weight = lax.map(chunk, chosen.reshape(chunks, plan.batch))
         return total.sum() / jnp.maximum(weight.sum(), _TINY)
 
-    return _each(member, weights)
+    losses: Array = each(member, weights)
+    return losses
 
 
 @partial(jax.jit, compiler_options=_RUN_ONCE)
@@ -245,14 +247,8 @@ def better(best: Best, weights: Weights, loss: Array, epoch: Array) -> Best:
 
 
 def _key(data: Array) -> Array:
-    return jax.random.wrap_key_data(data, impl=_RANDOM)
-
-
-def _each(function: Callable[[Any], Any], members: Any) -> Any:
-    """A function of every member: at once on a device made for it, one by one on a CPU."""
-    if jax.default_backend() == "cpu":
-        return lax.map(function, members)
-    return jax.vmap(function)(members)
+    key: Array = jax.random.wrap_key_data(data, impl=_RANDOM)
+    return key
 
 
 def _openly(
@@ -326,7 +322,7 @@ def _losses(
     weights: Weights, plan: Plan, stretch: Stretch, bits: Array | None, chosen: Array | None = None
 ) -> Array:
     shape, target = plan.network, stretch.target
-    outputs = Forecaster(shape).apply(
+    made = Forecaster(shape).apply(
         weights,
         stretch.own,
         stretch.known,
@@ -337,46 +333,10 @@ def _losses(
         chances=None if bits is None else Chances(bits),
         chosen=chosen,
     )
+    outputs = cast(Array, made)
     free = outputs[..., : free_outputs(shape.head, shape.quantiles)]
     meaning = described(shape.head, free, target.level, target.scale, shape.quantiles)
     loss = head_loss(shape.head, meaning, target, shape.quantiles)
     if plan.loss is None:
         return loss
     return loss + point_loss(plan.loss, outputs[..., -1], target, plan.log1p)
-
-
-class Inputs(NamedTuple):
-    """What a forecast is made of; see `Forecaster` for the shapes. level, scale: (series,).
-
-    offset: (series, 1, steps, 2 or none), from one origin.
-    """
-
-    own: Any
-    known: Any
-    numbers: Any
-    codes: Any
-    offset: Any
-    level: Any
-    scale: Any
-
-
-def outputs_ahead(shape: NetworkShape, weights: Weights, inputs: Inputs) -> Array:
-    """From the last date of the inputs: (members, series, steps, n), what `heads.described` says.
-
-    A last number of its own follows where the network has a point output.
-    """
-    *seen, level, scale = inputs
-    last = inputs.own.shape[1] - 1
-    free = free_outputs(shape.head, shape.quantiles)
-    stand = level[:, None], jnp.where(scale > 0, scale, 1.0)[:, None]
-
-    def member(weights: Weights) -> Array:
-        outputs = Forecaster(shape).apply(weights, *seen, first_origin=last)[:, 0]
-        meaning = described(shape.head, outputs[..., :free], *stand, shape.quantiles)
-        return jnp.concatenate([meaning, outputs[..., free:]], axis=-1)
-
-    return _each(member, weights)
-
-
-forecast = compiled(static_argnames="shape")(outputs_ahead)
-"""`outputs_ahead`, compiled."""

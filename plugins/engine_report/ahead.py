@@ -81,15 +81,15 @@ def _when(run: Run, mine: pl.DataFrame) -> str:
     """What is forecast, for when, in which unit, and what lies between."""
     steps = mine["ds"].n_unique()
     text = (
-        f"{run.leader} forecasts {mine['y_hat'].sum():,.0f} units in sum for {mine['ds'].min()} to "
-        f"{mine['ds'].max()} ({words.periods(run, steps)}), in the units of the column "
+        f"{run.leader} forecasts {mine['y_hat'].sum():,.0f} units in sum for {mine['ds'].min()!s} to "
+        f"{mine['ds'].max()!s} ({words.periods(run, steps)}), in the units of the column "
         f"'{words.target(run)}'."
     )
     gap = int(run.spec.get("gap") or 0)
     if gap:
         between = words.periods(run, gap).removeprefix("1 ")
         text += (
-            f" The data end {mine['cutoff'].max()}; the {between} after that "
+            f" The data end {mine['cutoff'].max()!s}; the {between} after that "
             f"{'is' if gap == 1 else 'are'} skipped, because the spec says gap: {gap}, as "
             "where an order takes that long."
         )
@@ -293,7 +293,7 @@ def _table(
         Column("sold before", meaning=f"in the last {steps}", form="units"),
         Column("WAPE", meaning="of single periods"),
         Column("bias", meaning="below 0: too little", worst="low"),
-        Column("first period", meaning=f"{mine['ds'].min()}", form="units"),
+        Column("first period", meaning=str(mine["ds"].min()), form="units"),
         Column("caution", numeric=False),
     ]
     summed = ["ahead", *(["enough"] if spread else []), "before"]
@@ -327,7 +327,7 @@ def _picture(run: Run, mine: pl.DataFrame) -> Chart | None:
         for part in (tested, mine)
     ]
     range_ = sold.len() >= LEAST_FOLDS
-    low, high = (sold.min(), sold.max()) if range_ else (1.0, 1.0)
+    low, high = (float(str(sold.min())), float(str(sold.max()))) if range_ else (1.0, 1.0)
     ahead = forecasts[1].with_columns(low=pl.col("y_hat") * low, high=pl.col("y_hat") * high)
     back = forecasts[0].with_columns(low=pl.col("y_hat"), high=pl.col("y_hat"))
     actual = run.history.group_by("ds").agg(

@@ -88,7 +88,7 @@ def _tenth(found: re.Match[str]) -> str:
 
 def data(frame: pl.DataFrame) -> alt.Data:
     """Rows as a chart reads them."""
-    return alt.Data(values=_values(frame))
+    return alt.Data(values=_values(frame))  # type: ignore[no-untyped-call]
 
 
 def _values(frame: pl.DataFrame) -> list[dict[str, Any]]:
@@ -136,7 +136,9 @@ def lines(
 def over_time(frame: pl.DataFrame, models: Sequence[str], title: str, width: int = WIDTH) -> str:
     """One line a model over dates: `ds, model, value`."""
     ds = frame["ds"]
-    form = {"format": _date_form(ds, wide=width > WIDTH)} if ds.dtype.is_temporal() else {}
+    form: dict[str, Any] = (
+        {"format": _date_form(ds, wide=width > WIDTH)} if ds.dtype.is_temporal() else {}
+    )
     axis = alt.Axis(labelOverlap=True, grid=False, tickCount=width // 125, **form)
     time: Any = "temporal" if form else "quantitative"
     scale = alt.Scale(zero=False, nice=False)
@@ -152,9 +154,11 @@ def _models(frame: pl.DataFrame, x: alt.X, y: str, models: Sequence[str], title:
     drawn = frame["model"].unique().to_list()
     values = frame[y].drop_nulls()
     low, high = (float(str(v)) for v in (values.min(), values.max()))
-    far = {"scale": alt.Scale(type="log", nice=False)} if 0 < FAR_APART * low < high else {}
+    far: dict[str, Any] = (
+        {"scale": alt.Scale(type="log", nice=False)} if 0 < FAR_APART * low < high else {}
+    )
     title = f"{title} (log scale)" if far else title
-    lines_ = alt.Chart(data(frame)).mark_line(point={"size": 30, "filled": True})
+    lines_: alt.Chart = alt.Chart(data(frame)).mark_line(point={"size": 30, "filled": True})
     return lines_.encode(
         x=x,
         y=alt.Y(y, type="quantitative", title=title, axis=alt.Axis(tickCount=5), **far),
@@ -168,7 +172,7 @@ def bars(
 ) -> str:
     """Horizontal bars in the order of the rows; `low` and `high` of a row are its interval."""
     order = [row[label] for row in rows]
-    base = alt.Chart(alt.Data(values=list(rows)))
+    base = alt.Chart(alt.Data(values=list(rows)))  # type: ignore[no-untyped-call]
     axis = alt.Axis(labelLimit=190)
     y = alt.Y(label, type="nominal", sort=order, title=None, axis=axis)
     x = alt.X(value, type="quantitative", title=title, axis=alt.Axis(tickCount=5))
@@ -187,7 +191,7 @@ def dots(rows: Sequence[Mapping[str, Any]], models: Sequence[str], title: str) -
         "segment", type="nominal", sort=order, title=None, axis=alt.Axis(labelLimit=160, grid=True)
     )
     x = alt.X("value", type="quantitative", title=title, axis=alt.Axis(tickCount=5))
-    base = alt.Chart(alt.Data(values=list(rows)))
+    base = alt.Chart(alt.Data(values=list(rows)))  # type: ignore[no-untyped-call]
     chart = base.mark_point(filled=True, size=70, opacity=1).encode(x=x, y=y, color=color)
     return draw(chart, height=max(22 * len(order), 44))
 
@@ -228,7 +232,8 @@ def fans(
             _date_form(ends) if ends.dtype.is_temporal() else "",
             interval is not None,
             shades.height > 0,
-            max(part.group_by("cutoff").len()["len"].max() for part, _ in parts) <= FEW_STEPS,
+            max(int(str(part.group_by("cutoff").len()["len"].max())) for part, _ in parts)
+            <= FEW_STEPS,
             width,
         )
     )
@@ -260,12 +265,12 @@ def _fan(
     scale = alt.Scale(domain=list(shown), range=[colors[kind] for kind in shown])
     color = alt.Color("kind", type="nominal", scale=scale)
     time: Any = "temporal" if form else "quantitative"
-    ticks = {"format": form} if form else {}
+    ticks: dict[str, Any] = {"format": form} if form else {}
     axis = alt.Axis(labelOverlap=True, grid=False, tickCount=5 if width <= WIDTH else 8, **ticks)
     x = alt.X("ds", type=time, title=None, axis=axis, scale=alt.Scale(zero=False, nice=False))
     y = alt.Y("y_hat", type="quantitative", title=None)
     base = alt.Chart(alt.NamedData(name="forecasts")).encode(x=x)
-    dots = {"point": {"size": 18, "filled": True}} if points else {}
+    dots: dict[str, Any] = {"point": {"size": 18, "filled": True}} if points else {}
     line = base.mark_line(strokeWidth=1.8, strokeCap="round", **dots).encode(
         y=y, color=color, detail="fold:N"
     )
@@ -302,9 +307,8 @@ def calibration(frame: pl.DataFrame, models: Sequence[str]) -> str:
 
     A stroke reaches from the share below a quantile to that at or below it.
     """
-    diagonal = alt.Chart(
-        alt.Data(values=[{"nominal": 0, "observed": 0}, {"nominal": 1, "observed": 1}])
-    )
+    corners = [{"nominal": 0, "observed": 0}, {"nominal": 1, "observed": 1}]
+    diagonal = alt.Chart(alt.Data(values=corners))  # type: ignore[no-untyped-call]
     x = alt.X("nominal", type="quantitative", title="quantile", axis=alt.Axis(format=".1f"))
     y = alt.Y("observed", type="quantitative", title="share at or below")
     color = model_colors(models, frame["model"].to_list())

@@ -59,7 +59,7 @@ def _figures(run: Run, series: pl.DataFrame) -> list[Figure]:
         Figure("series with gaps", f"{series.filter(pl.col('missing') > 0).height:,}",
                f"of {series.height:,}"),
         Figure("short series", f"{short:,}", f"fewer than {SHORT_SEASONS} horizons observed"),
-        Figure("series that begin later", f"{late:,}", f"than {series['first'].min()}"),
+        Figure("series that begin later", f"{late:,}", f"than {series['first'].min()!s}"),
         Figure("series without a sale", f"{silent:,}"),
     ]  # fmt: skip
     if run.history is not None:

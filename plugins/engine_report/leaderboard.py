@@ -54,7 +54,6 @@ def _scores(run: Run) -> Table:
         meaning = ", ".join(part for part in (unit, _READ.get(run.better[metric], "")) if part)
         worst: Literal["high", "low"] = "low" if run.better[metric] == "higher" else "high"
         columns.append(Column(metric, meaning=meaning, worst=worst))
-    rows = [[m, *(run.headline.get((m, k)) for k in run.metrics)] for m in run.models]
     note = f"Over all folds and rows, decided by {run.metric}."
     if "bias" in run.metrics:
         note += " bias: above 0 is too much forecast."
@@ -65,7 +64,9 @@ def _scores(run: Run) -> Table:
         what = "forecast" if count == 1 else "forecasts"
         note += f" {FAILED} {model}: {count:,} {what} failed"
         note += f" and are those of {fallback}." if fallback else "."
-    rows = [[_named(row[0], failed), *row[1:]] for row in rows]
+    rows = [
+        [_named(m, failed), *(run.headline.get((m, k)) for k in run.metrics)] for m in run.models
+    ]
     mark = None if run.best is None else _named(run.best, failed)
     return Table("Scores of all models", columns, rows, note, mark=mark)
 

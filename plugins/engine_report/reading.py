@@ -129,11 +129,7 @@ class Run:
                 )
             return tuple(self.params.promotions)
         observed = self.history.filter(pl.col("y").is_not_null())
-        return tuple(
-            c
-            for c in future
-            if _is_flag(self.history[c]) and (observed[c] != 0).mean() <= MOST_MARKED
-        )
+        return tuple(c for c in future if _is_flag(self.history[c]) and _marks_few(observed[c]))
 
     @cached_property
     def shares(self) -> tuple[str, ...]:
@@ -205,6 +201,12 @@ def _is_flag(values: pl.Series) -> bool:
     if not values.dtype.is_numeric():
         return False
     return set(values.drop_nulls().unique().head(3).to_list()) == {0.0, 1.0}
+
+
+def _marks_few(values: pl.Series) -> bool:
+    """Whether a flag is 1 in half of the periods at most; not one that is known of none of them."""
+    share = (values != 0).mean()
+    return share is not None and float(str(share)) <= MOST_MARKED
 
 
 def _is_share(values: pl.Series) -> bool:

@@ -117,7 +117,7 @@ def autocorrelation(rows: pl.DataFrame, lags: int = LAGS) -> pl.DataFrame:
         both = frame.join(later, on=[*keys, "step"], how="inner", suffix="_before")
         if both.height < 20 or variance <= 0:
             break
-        scale = (both["e"] ** 2).sum() * (both["e_before"] ** 2).sum()
+        scale = float((both["e"] ** 2).sum()) * float((both["e_before"] ** 2).sum())
         value = float((both["e"] * both["e_before"]).sum()) / math.sqrt(scale) if scale else 0.0
         found.append({"lag": str(lag), "value": value})
     return pl.DataFrame(found, schema={"lag": pl.String, "value": pl.Float64})

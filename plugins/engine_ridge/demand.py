@@ -48,7 +48,7 @@ def counted(
     groups = statistics.groups
     place = np.searchsorted(groups, block.series) if groups.size > 1 else np.zeros(y.size, np.int64)
     sums = np.bincount(place, weights=weight * response, minlength=groups.size)
-    return replace(statistics, responses=sums)
+    return replace(statistics, responses=sums.astype(np.float64, copy=False))
 
 
 def response_of(statistics: Statistics) -> Floats | None:

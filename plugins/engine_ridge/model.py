@@ -25,6 +25,7 @@ from engine_ridge.solve import solve
 from engine_ridge.statistics import (
     FEATURES,
     Basis,
+    Floats,
     Statistics,
     block_statistics,
     merge,
@@ -117,7 +118,9 @@ class Ridge:
             response = response_of(statistics)
             if response is not None and params.scope == "partial":
                 # A series without rows is taken to sell as all of them do.
-                response = np.concatenate([response_of(statistics.pooled()), response])  # type: ignore[list-item]
+                pooled = response_of(statistics.pooled())
+                assert pooled is not None
+                response = np.concatenate([pooled, response])
             learned["elasticity"] = elasticity_table(
                 solution, names, params.elasticity, ids, whole, response
             )
@@ -149,7 +152,7 @@ class Ridge:
             offset = one_matching(products.names, params.offset, "offset")
         members = members_of(design.series, params.by)
         counts = bool(params.elasticity) and tells_demand(design.transform)
-        units = np.empty(0)
+        units: Floats = np.empty(0)
         basis: Basis | None = None
         rows = 0
         for number, narrow in enumerate(design.blocks(), start=1):
@@ -159,7 +162,7 @@ class Ridge:
             if not block.y.size:
                 continue
             if counts and design.transform is not None:
-                units = design.transform.units(block.y, block.series)
+                units = np.asarray(design.transform.units(block.y, block.series), np.float64)
             if members is not None:
                 block = members.grouped(block)
             basis = basis or Basis.of(products.names, block)

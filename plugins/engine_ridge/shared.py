@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -150,13 +150,16 @@ class _Layout:
         target: Integers | slice,
     ) -> Singles:
         availability, place = self.sources[number]
+        if availability == "aligned":
+            return shard.aligned(place, rows)
+        values: Singles
         if availability == "known":
-            return shard.values.known[place][target]
-        if availability == "history":
-            return shard.values.history[place][origin]
-        if availability == "static":
-            return shard.values.static[place][shard.index[target]]
-        return shard.aligned(place, rows)
+            values = shard.values.known[place][target]
+        elif availability == "history":
+            values = shard.values.history[place][origin]
+        else:
+            values = shard.values.static[place][shard.index[target]]
+        return values
 
     def missing(self, shard: DesignShard) -> npt.NDArray[np.bool_]:
         """Columns that may be missing in some row: (columns,)."""
@@ -248,7 +251,7 @@ class _Sums:
         columns, features = self._columns[kind], len(self._basis.features)
         missing = np.searchsorted(self._missing, columns[self._holes[kind]])
         fixed = [ONE, Y] if kind == "common" else []
-        parts = [fixed, FEATURES + columns, FEATURES + features + missing]
+        parts: list[Any] = [fixed, FEATURES + columns, FEATURES + features + missing]
         return np.concatenate(parts).astype(np.int64)
 
     def _add_everywhere(self, target: Integers) -> None:
@@ -328,7 +331,7 @@ class _Runs:
         """Sums of the same columns over runs that begin at `first`: (columns, runs)."""
         if first.size == columns.shape[1]:
             return columns
-        if self._sums is None or not np.array_equal(first, self._first):
+        if self._sums is None or self._first is None or not np.array_equal(first, self._first):
             self._first, self._sums = first, np.add.reduceat(columns, first, axis=1)
         return self._sums
 

@@ -108,8 +108,8 @@ class Statistics:
     def of(cls, plain: Mapping[str, npt.NDArray[Any]]) -> Statistics:
         """What `plain` made."""
         basis = Basis(tuple(plain["features"].tolist()), plain["shift"], float(plain["y_shift"]))
-        sums = (plain[name] for name in ("missing", "groups", "gram", "squares"))
-        return cls(basis, *sums, plain.get("responses"))
+        sums = {name: plain[name] for name in ("missing", "groups", "gram", "squares")}
+        return cls(basis, **sums, responses=plain.get("responses"))
 
 
 def block_statistics(

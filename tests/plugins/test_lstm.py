@@ -23,9 +23,11 @@ pytest.importorskip("jax")
 
 import jax.numpy as jnp
 
-from engine_lstm import model, training
+from engine_lstm import training
+from engine_lstm.ahead import forecast
 from engine_lstm.data import encode, learn_encoding
-from engine_lstm.model import FittedLstm, Lstm
+from engine_lstm.fitted import FittedLstm
+from engine_lstm.model import Lstm
 from engine_lstm.network import fork
 
 ROOT = Path(__file__).parents[2]
@@ -186,7 +188,7 @@ def test_a_second_fold_with_a_new_series_compiles_nothing() -> None:
         training.run_epoch.jitted,
         training.validation_loss.jitted,
         training.better,
-        training.forecast.jitted,
+        forecast.jitted,
     )
 
     def compiled() -> list[int]:
@@ -256,7 +258,7 @@ def test_text_covariates_are_left_out() -> None:
 def test_series_are_forecast_alike_alone_and_in_chunks(monkeypatch, fitted: FittedLstm) -> None:
     history, future = case(n_series=70)
     at_once = fitted.predict(history, future).y_hat
-    monkeypatch.setattr(model, "_CHUNK", 64)
+    monkeypatch.setattr("engine_lstm.fitted._CHUNK", 64)
     np.testing.assert_allclose(fitted.predict(history, future).y_hat, at_once, rtol=1e-5)
     alone = Future(future.frame[-HORIZON:], 1, 0, HORIZON)
     np.testing.assert_allclose(

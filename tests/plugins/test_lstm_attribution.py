@@ -13,9 +13,9 @@ import jax.numpy as jnp
 from engine.contracts import ExplainedModel
 from engine.data.panel import Future, Panel
 from engine_lstm import attribution
+from engine_lstm.ahead import Inputs, forecast
 from engine_lstm.attribution import integrated, points
-from engine_lstm.model import FittedLstm
-from engine_lstm.training import Inputs, forecast
+from engine_lstm.fitted import FittedLstm
 from tests.panels import history_and_future, panel, rows
 from tests.plugins.test_lstm import HORIZON, fit
 

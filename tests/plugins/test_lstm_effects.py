@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from engine.data.panel import Future, Panel
-from engine_lstm import training
+from engine_lstm.ahead import forecast
 from engine_lstm.data import encode, learn_encoding
 from engine_lstm.effects import Effects
 from engine_lstm.model import Lstm
@@ -89,8 +89,8 @@ def test_hidden_covariates_are_all_there_in_a_forecast() -> None:
     fitted = fit(history, hide=0.5)
     inputs = fitted._inputs(history, future)
     open_shape = replace(fitted.shape, hide=0.0)
-    hidden = training.forecast(fitted.shape, fitted.weights, inputs)
-    assert (np.asarray(hidden) == training.forecast(open_shape, fitted.weights, inputs)).all()
+    hidden = forecast(fitted.shape, fitted.weights, inputs)
+    assert (np.asarray(hidden) == forecast(open_shape, fitted.weights, inputs)).all()
     assert not same(fitted.predict(history, future), fit(history).predict(history, future))
 
 

@@ -22,7 +22,8 @@ from engine.data.panel import Future, Panel
 from engine.errors import DataError
 from engine_lstm.attribution import integrated
 from engine_lstm.data import encode, learn_encoding
-from engine_lstm.model import FittedLstm, Lstm
+from engine_lstm.fitted import FittedLstm
+from engine_lstm.model import Lstm
 from engine_lstm.offset import Offset
 from engine_lstm.params import LstmParams
 from tests.panels import history_and_future, panel, rows

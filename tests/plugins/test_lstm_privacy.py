@@ -16,7 +16,8 @@ import jax.numpy as jnp
 from engine_lstm import training
 from engine_lstm.course import Course
 from engine_lstm.data import encode, learn_encoding
-from engine_lstm.model import FittedLstm, Lstm
+from engine_lstm.fitted import FittedLstm
+from engine_lstm.model import Lstm
 from engine_lstm.params import LstmParams
 from engine_lstm.privacy import aggregated, epsilon, promise, slots_for
 from engine_lstm.sampling import Stretch, StretchSize, cut, draw_apart
