@@ -123,7 +123,7 @@ def test_the_commands_and_models_of_the_guide_to_features_work(tmp_path, monkeyp
     models = {"promo": {"ridge", "small"}, "walmart": {"ridge"}}
     for (name, expected), text in zip(models.items(), shown, strict=True):
         spec = loader.parse((ROOT / "specs" / f"{name}.yaml").read_text()).data
-        spec |= yaml.safe_load(text) | {"expect": [], "run": {}}
+        spec |= yaml.safe_load(text) | {"combine": {}, "expect": [], "run": {}}
         loaded = validate_text(yaml.safe_dump(spec, sort_keys=False), "p.yaml", Registry.discover())
         assert set(loaded.spec.models) == expected
 
