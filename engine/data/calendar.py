@@ -120,8 +120,10 @@ class TimeGrid:
         """Int64 ordinals of timestamps; consecutive periods differ by exactly 1."""
         if self.freq.unit in _MONTHS:
             return (_months(ds) - self.phase // 32) // self._span
-        unit = self._unit(self.freq, self.dtype)
-        return (ds.to_physical().cast(pl.Int64) - self.phase) // unit
+        unit, ticks = self._unit(self.freq, self.dtype), ds.to_physical().cast(pl.Int64)
+        # Every step of such an expression is a column as long as the panel.
+        since = ticks - self.phase if self.phase else ticks
+        return since // unit if unit > 1 else since
 
     def timestamps(self, ordinals: pl.Series) -> pl.Series:
         """Timestamps of Int64 ordinals, in the dtype of the data."""
@@ -149,6 +151,8 @@ class TimeGrid:
             wrong = wrong_month | (ds.dt.day().cast(pl.Int64) != self._day(ds))
             return wrong if self.dtype == pl.Date else wrong | (ds.dt.truncate("1d") != ds)
         unit = self._unit(self.freq, self.dtype)
+        if unit == 1:
+            return pl.lit(False)
         return (ds.to_physical().cast(pl.Int64) - self.phase) % unit != 0
 
     @property
