@@ -106,7 +106,8 @@ def _forecasts(
         result = run_task(work.folder, task.plain(), lambda _kind, _data: None)
         if result["path"] is None:
             raise SystemExit(f"{name} failed: {result['failures']}")
-        return pl.read_ipc(result["path"]).with_columns(pl.col("unique_id").cast(pl.String))
+        made = work.kept_forecasts([result["path"]])
+        return made.with_columns(pl.col("unique_id").cast(pl.String))
 
 
 def main() -> None:
