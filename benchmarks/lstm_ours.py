@@ -13,7 +13,7 @@ import numpy as np
 import optax
 import polars as pl
 from jax import lax
-from measure import since_start, tell
+from measure import since_start, tell, tell_origins
 
 from engine.contracts import Training
 from engine.data.build import build_panel
@@ -104,15 +104,7 @@ def library(arguments: argparse.Namespace) -> None:
         learned_steps=arguments.learned_steps,
     )
     Lstm(params).fit(_training(panel, arguments.horizon, 0))
-    done = since_start()
-    origins = arguments.steps * 32 * (arguments.context - arguments.context // 2)
-    rate = origins / done.seconds
-    tell(
-        seconds=done.seconds,
-        cpu_seconds=done.cpu_seconds,
-        origins=origins,
-        origins_per_second=rate,
-    )
+    tell_origins(arguments.steps * 32 * (arguments.context - arguments.context // 2))
 
 
 def accuracy(arguments: argparse.Namespace) -> None:

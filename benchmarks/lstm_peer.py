@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import torch
-from measure import since_start, tell
+from measure import since_start, tell, tell_origins
 
 
 def kernel(arguments: argparse.Namespace) -> None:
@@ -54,15 +54,7 @@ def library(arguments: argparse.Namespace) -> None:
     frame = pl.read_parquet(arguments.file).to_pandas()
     forecaster = _forecaster(arguments, arguments.steps, ["price"], "D")
     forecaster.fit(frame)
-    done = since_start()
-    origins = arguments.steps * arguments.windows * arguments.h_train
-    rate = origins / done.seconds
-    tell(
-        seconds=done.seconds,
-        cpu_seconds=done.cpu_seconds,
-        origins=origins,
-        origins_per_second=rate,
-    )
+    tell_origins(arguments.steps * arguments.windows * arguments.h_train)
 
 
 def accuracy(arguments: argparse.Namespace) -> None:

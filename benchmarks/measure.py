@@ -16,6 +16,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 _STARTED = "ENGINE_BENCHMARK_STARTED"
+_IMPORTED = time.time()
 
 
 @dataclass(frozen=True)
@@ -99,8 +100,19 @@ class Timed:
 
 def since_start() -> Timed:
     """Seconds since this worker was started, and the processor's: interpreter and imports too."""
-    now = time.time()
-    return Timed(None, now - float(os.environ.get(_STARTED, now)), time.process_time())
+    began = float(os.environ.get(_STARTED, _IMPORTED))
+    return Timed(None, time.time() - began, time.process_time())
+
+
+def tell_origins(origins: int) -> None:
+    """Print the result of a worker that has trained on so many forecast origins since its start."""
+    done = since_start()
+    tell(
+        seconds=done.seconds,
+        cpu_seconds=done.cpu_seconds,
+        origins=origins,
+        origins_per_second=origins / done.seconds,
+    )
 
 
 def timed(work: Callable[[], Any]) -> Timed:
