@@ -25,6 +25,7 @@ from engine.metric_contracts import (
     RowMetric as RowMetric,
 )
 from engine.transforms import TargetTransform
+from engine.windows import Window as Window
 
 Report = Callable[[str, Mapping[str, Any]], None]
 """Called as `report("epoch", {"epoch": 3, "of": 20, "loss": 0.4})`; shows progress, keeps events."""
@@ -75,6 +76,8 @@ class Feature:
             that is known at the cutoff) before the target date.
         `static`: made of keys and static covariates; evaluated once per series.
     lookback: rows before the current one that the expression reads; None for the whole past.
+    window: says that the expression is a plain lag or rolling statistic of one column; the engine then
+        computes it for all series at once, several times as fast. See `windowed`.
     """
 
     name: str
@@ -82,6 +85,14 @@ class Feature:
     availability: Availability
     lookback: int | None = None
     season: int = 0
+    window: Window | None = None
+
+    @classmethod
+    def windowed(
+        cls, name: str, window: Window, availability: Availability, season: int = 0
+    ) -> Feature:
+        """A lag or rolling statistic of one column, with the expression that it stands for."""
+        return cls(name, window.expr(), availability, window.lookback, season, window)
 
 
 @dataclass(frozen=True)

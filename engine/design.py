@@ -16,7 +16,7 @@ import numpy as np
 from engine.blocks import complete, rows_of
 from engine.components import Capabilities
 from engine.contracts import Design, DesignBlock, Feature, Training
-from engine.data.panel import Future, Panel
+from engine.data.panel import Future, IntArray, Panel
 from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static, known_rows
 from engine.mergeable import MergeableDesignModel, Statistics
 from engine.shard import Ahead, DesignShard, FeatureValues
@@ -116,6 +116,7 @@ class _Shards:
         small = size <= CACHE_BYTES
         self._keep = small if shard_rows is None else panel.frame.height <= shard_rows
         self._kept: list[DesignShard] | None = None
+        self._dates: Matrix | None = None
 
     def kept(self) -> Iterator[DesignShard]:
         """All shards; evaluated once for all calls if they fit into memory."""
@@ -154,7 +155,9 @@ class _Shards:
 
     def _known(self, offset: int, panel: Panel) -> Matrix:
         features = self._plan.of("known")
-        values = evaluate_known(panel, features)
+        if self._dates is None:
+            self._dates = evaluate_dates(self._panel, features)
+        values = evaluate_known(panel, features, self._dates)
         if self._future is not None and features:
             coming = self._future.select(np.arange(offset, offset + panel.n_series))
             return _seeing_ahead(values, panel, coming, features)
@@ -192,27 +195,45 @@ def lookback_of(features: Sequence[Feature], rows: int) -> int | None:
     return None if None in backs else max((b for b in backs if b is not None), default=0) + rows
 
 
-def evaluate_known(panel: Panel, features: Sequence[Feature]) -> Matrix:
+def evaluate_known(
+    panel: Panel, features: Sequence[Feature], dates: Matrix | None = None
+) -> Matrix:
     """Values of known features for every row of a panel, from frames without `y`.
 
-    All series end together: a feature of the date alone that reads no row before its own is the same
-    in all of them, and is evaluated on the longest one only.
+    dates: what `evaluate_dates` gives for the panel, or for one that this is a part of.
     """
     frame = panel.frame.select("unique_id", "ds", *panel.roles.future)
-    of_date = [f.lookback == 0 and set(f.expr.meta.root_names()) == {"ds"} for f in features]
-    if not any(of_date) or panel.n_series < 2:
+    rest = [number for number, feature in enumerate(features) if not _is_of_date(feature)]
+    if len(rest) == len(features):
         return evaluate(frame, features)
+    dates = evaluate_dates(panel, features) if dates is None else dates
+    out = np.empty((len(features), frame.height), dtype=np.float32)
+    out[rest] = evaluate(frame, [features[number] for number in rest])
+    of_date = np.delete(np.arange(len(features)), rest)
+    lengths, longest = panel.lengths, dates.shape[1]
+    row: slice | IntArray = slice(None)
+    if alike := bool((lengths == lengths[0]).all()):
+        dates = dates[:, longest - lengths[0] :]
+    else:
+        row = np.arange(frame.height) + np.repeat(longest - np.cumsum(lengths), lengths)
+    for number, values in zip(of_date, dates, strict=True):
+        place = out[number].reshape(panel.n_series, -1) if alike else out[number]
+        place[:] = values[row]
+    return out
+
+
+def evaluate_dates(panel: Panel, features: Sequence[Feature]) -> Matrix:
+    """Features of the date alone, for the rows of the longest series: (of the date, rows).
+
+    All series end together: counted from there, the values are the same in all of them.
+    """
     lengths = panel.lengths
     longest = int(lengths.argmax())
-    dates = frame.slice(int(panel.offsets[longest]), int(lengths[longest]))
-    once = evaluate(dates, [f for f, alone in zip(features, of_date, strict=True) if alone])
-    rest = evaluate(frame, [f for f, alone in zip(features, of_date, strict=True) if not alone])
-    from_end = np.arange(frame.height) - np.repeat(panel.offsets[1:], lengths)
-    out = np.empty((len(features), frame.height), dtype=np.float32)
-    place = {True: 0, False: 0}
-    for number, alone in enumerate(of_date):
-        row = place[alone]
-        place[alone] += 1
-        # Counted from the end, so that negative places are those of the longest series.
-        out[number] = once[row][from_end] if alone else rest[row]
-    return out
+    dates = panel.frame.select("unique_id", "ds")
+    dates = dates.slice(int(panel.offsets[longest]), int(lengths[longest]))
+    return evaluate(dates, [feature for feature in features if _is_of_date(feature)])
+
+
+def _is_of_date(feature: Feature) -> bool:
+    """Whether a known feature reads the date of its own row and nothing else."""
+    return feature.lookback == 0 and set(feature.expr.meta.root_names()) == {"ds"}

@@ -19,6 +19,7 @@ import polars as pl
 from engine.contracts import CrossSection, Feature, FeatureContext, FeatureFactory, FeatureSet
 from engine.data.panel import Future, Panel, Roles
 from engine.errors import DataError, PluginError, blaming, first_line
+from engine.windows import SeriesRows, WindowedColumn
 
 MAX_LEVELS = 10_000
 
@@ -199,21 +200,38 @@ def evaluate(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
     out = np.empty((len(features), frame.height), dtype=np.float32)
     if not features or not frame.height:
         return out
+    _write_windows(frame, features, out)
+    rest = [i for i, feature in enumerate(features) if feature.window is None]
+    if not rest:
+        return out
+    features = [features[i] for i in rest]
     needed = {c for f in features for c in f.expr.meta.root_names()}
     columns = [c for c in frame.columns if c in needed and c != "unique_id"]
     lists = _grouped(with_numbers(frame.select("unique_id", *columns)), features)
-    if frame.height <= _FEW_ROWS and (few := _at_once(lists)).shape == out.shape:
-        return few
-    for i, feature in enumerate(features):
-        values = lists[str(i)].explode(empty_as_null=False)
+    if frame.height <= _FEW_ROWS and (few := _at_once(lists)).shape == (len(rest), frame.height):
+        out[rest] = few
+        return out
+    for number, (place, feature) in enumerate(zip(rest, features, strict=True)):
+        values = lists[str(number)].explode(empty_as_null=False)
         if len(values) != frame.height:
             raise PluginError(
                 f"feature {feature.name!r} gives {len(values)} values for {frame.height} rows",
                 hint="its expression must give one value a row of a series",
             )
-        out[i] = values.fill_null(float("nan")).to_numpy()
-        lists = lists.drop(str(i))
+        out[place] = values.fill_null(float("nan")).to_numpy()
+        lists = lists.drop(str(number))
     return out
+
+
+def _write_windows(frame: pl.DataFrame, features: Sequence[Feature], out: Matrix) -> None:
+    """Features that are lags or rolling statistics into their rows of `out`, a column at a time."""
+    windows = [(f.window, row) for f, row in zip(features, out, strict=True) if f.window]
+    if not windows:
+        return
+    series = SeriesRows.of(frame["unique_id"])
+    for name in dict.fromkeys(window.column for window, _ in windows):
+        own = [(window, row) for window, row in windows if window.column == name]
+        WindowedColumn(frame[name], series).write(*zip(*own, strict=True))
 
 
 def with_numbers(frame: pl.DataFrame) -> pl.DataFrame:

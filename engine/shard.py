@@ -88,13 +88,21 @@ class DesignShard:
     def ahead(self, bucket: Ahead) -> npt.NDArray[np.int32]:
         """Periods between every row as a target and its cutoff: (rows,)."""
         first, last = bucket
+        if first == last:
+            return np.full(self.age.size, first, dtype=np.int32)
         ahead: npt.NDArray[np.int32] = first + (-(self.age + first)) % np.int32(last - first + 1)
         return ahead
 
     def usable(self, ahead: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
         """Observed targets with a cutoff within their series: (rows,)."""
-        newest = (self.panel.end - self.panel.starts).astype(np.int32)
-        return self._wanted & (self.age <= newest[self.index] - ahead)
+        return self._wanted & (ahead <= self._since_start)
+
+    @cached_property
+    def _since_start(self) -> npt.NDArray[np.int32]:
+        """Which row of its series each is, from 0: (rows,)."""
+        starts = np.repeat(self.panel.offsets[:-1].astype(np.int32), self.panel.lengths)
+        rows: npt.NDArray[np.int32] = np.arange(starts.size, dtype=np.int32) - starts
+        return rows
 
     def rows(self, bucket: Ahead) -> TrainingRows:
         """Every observed target once, with a cutoff within its series before it."""
@@ -111,7 +119,7 @@ class DesignShard:
         return DesignBlock(
             X=X,
             y=self.y[target],
-            series=(index + self.offset).astype(np.int32),
+            series=index + np.int32(self.offset),
             step=ahead.astype(np.int16),
             age=self.age[target],
         )

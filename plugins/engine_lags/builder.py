@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import polars as pl
 
-from engine.contracts import CrossSection, Feature, FeatureContext, FeatureSet
+from engine.contracts import Availability, CrossSection, Feature, FeatureContext, FeatureSet, Window
 from engine.errors import DataError
+from engine.windows import Statistic
 from engine_lags.params import LagGroup, LagsParams, Seasonal
 
 
@@ -32,80 +34,120 @@ class Lags:
             _check_column(column, context)
             # Double precision: running sums of a window would drift in single precision.
             value, name = pl.col(column).cast(pl.Float64), f"lags_{column}"
+            plain: str | None = column
             if group is not None:
                 mean = CrossSection(f"lags:{column}:{':'.join(group.by)}", value.mean(), group.by)
                 sections.append(mean)
                 own, value = value, pl.col(mean.name).cast(pl.Float64)
                 value = value if group.of == "mean" else own - value
+                plain = mean.name if group.of == "mean" else None
                 name = f"{name}_{group.of}_{'_'.join(group.by) or 'all'}"
-            features.extend(self._features_of(name, value))
+            features.extend(self._features_of(_Summarised(name, value, plain)))
         return FeatureSet(tuple(features), tuple(sections))
 
-    def _features_of(self, name: str, value: pl.Expr) -> Iterator[Feature]:
+    def _features_of(self, what: _Summarised) -> Iterator[Feature]:
+        samples, value = self.params.min_samples, what.value
         for lag in self.params.lags:
-            yield Feature(f"{name}_{lag}", value.shift(lag), "history", lookback=lag)
+            yield what.over(f"{lag}", shift=lag)
         for season in self.params.seasons:
-            yield from _seasonal_features(name, value, season, self.params.min_samples)
-        yield from self._rolling_features(name, value)
+            yield from _seasonal_features(what, season, samples)
+        yield from self._rolling_features(what)
         for alpha in self.params.ewm:
-            yield Feature(f"{name}_ewm_{alpha:g}", _smoothed(value, alpha), "history")
-        for window in self.params.zero_share:
-            zero = (value == 0).cast(pl.Float64)
-            share = zero.rolling_mean(window, min_samples=self.params.min_samples)
-            yield Feature(f"{name}_zero_share_{window}", share, "history", lookback=window - 1)
+            yield Feature(f"{what.name}_ewm_{alpha:g}", _smoothed(value, alpha), "history")
+        for rows in self.params.zero_share:
+            yield what.over(f"zero_share_{rows}", "zeros", rows, min_samples=samples)
         if self.params.since_last_sale:
-            yield Feature(f"{name}_since_sale", _since_positive(value), "history")
+            yield Feature(f"{what.name}_since_sale", _since_positive(value), "history")
         for newer, older in self.params.diff:
             change = value.shift(newer) - value.shift(older)
             yield Feature(
-                f"{name}_diff_{newer}_{older}", change, "history", lookback=max(newer, older)
+                f"{what.name}_diff_{newer}_{older}", change, "history", lookback=max(newer, older)
             )
 
-    def _rolling_features(self, name: str, value: pl.Expr) -> Iterator[Feature]:
+    def _rolling_features(self, what: _Summarised) -> Iterator[Feature]:
         rolling, samples = self.params.rolling, self.params.min_samples
+        value, name = what.value, what.name
+        windows: tuple[Statistic, ...] = ("mean", "std", "sum")
+        for statistic in windows:
+            for rows in getattr(rolling, statistic):
+                yield what.over(f"{statistic}_{rows}", statistic, rows, min_samples=samples)
         methods = {
-            "mean": value.rolling_mean,
-            "std": value.rolling_std,
             "min": value.rolling_min,
             "max": value.rolling_max,
             "median": value.rolling_median,
-            "sum": value.rolling_sum,
         }
-        for statistic, method in methods.items():
-            for window in getattr(rolling, statistic):
-                expr = method(window, min_samples=samples)
-                yield Feature(f"{name}_{statistic}_{window}", expr, "history", lookback=window - 1)
+        for label, method in methods.items():
+            for rows in getattr(rolling, label):
+                expr = method(rows, min_samples=samples)
+                yield Feature(f"{name}_{label}_{rows}", expr, "history", lookback=rows - 1)
         for level, windows in rolling.quantile.items():
-            for window in windows:
+            for rows in windows:
                 expr = value.rolling_quantile(
-                    level, interpolation="linear", window_size=window, min_samples=samples
+                    level, interpolation="linear", window_size=rows, min_samples=samples
                 )
-                yield Feature(f"{name}_q{level:g}_{window}", expr, "history", lookback=window - 1)
+                yield Feature(f"{name}_q{level:g}_{rows}", expr, "history", lookback=rows - 1)
 
 
-def _seasonal_features(
-    name: str, value: pl.Expr, season: Seasonal, min_samples: int
-) -> Iterator[Feature]:
+@dataclass(frozen=True)
+class _Summarised:
+    """What features are made of: its name, and the column that it is, None if it is computed."""
+
+    name: str
+    value: pl.Expr
+    column: str | None
+
+    def over(
+        self,
+        label: str,
+        statistic: Statistic = "value",
+        rows: int = 1,
+        season: int = 0,
+        **options: int,
+    ) -> Feature:
+        """A feature of a window of rows; read at the cutoff, or seasons before the target."""
+        window = Window(self.column or "", statistic, rows, **options)
+        availability: Availability = "aligned" if season else "history"
+        name = f"{self.name}_{label}"
+        if self.column is not None:
+            return Feature.windowed(name, window, availability, season)
+        expr = window.of(self.value)
+        return Feature(name, expr, availability, window.lookback, season)
+
+
+def _seasonal_features(what: _Summarised, season: Seasonal, min_samples: int) -> Iterator[Feature]:
     """Read by the engine one season (or more, until it is known) before the target date."""
-    steps, label = season.steps, f"{name}_season_{season.period:g}"
-    lags = [_seasons_before(value, season, j) for j in range(1, season.count + 1)]
+    steps, label = season.steps, f"season_{season.period:g}"
+    lags = [_seasons_before(what.value, season, j) for j in range(1, season.count + 1)]
     reach = [lookback for _, lookback in lags]
-    for j, (expr, lookback) in enumerate(lags, start=1):
-        yield Feature(f"{label}_{j}", expr, "aligned", lookback, season=steps)
-    if season.mean:
-        mean = pl.mean_horizontal(expr for expr, _ in lags)
-        yield Feature(f"{label}_mean", mean, "aligned", reach[-1], season=steps)
-    for window in season.windows:
+    expr = lags[0][0]
+    whole = season.period == steps
+    for j, (lag, lookback) in enumerate(lags, start=1):
+        if whole:
+            yield what.over(f"{label}_{j}", shift=lookback, season=steps)
+        else:
+            yield Feature(f"{what.name}_{label}_{j}", lag, "aligned", lookback, season=steps)
+    if season.mean and whole:
+        yield what.over(f"{label}_mean", "mean", season.count, steps, every=steps)
+    elif season.mean:
+        mean = pl.mean_horizontal(lag for lag, _ in lags)
+        yield Feature(f"{what.name}_{label}_mean", mean, "aligned", reach[-1], season=steps)
+    for rows in season.windows:
         # The window ends at the row that is read: a centered one could reach past the cutoff.
-        expr = lags[0][0].rolling_mean(window, min_samples=min_samples)
-        yield Feature(f"{label}_mean_{window}", expr, "aligned", window - 1 + reach[0], steps)
-    growth = value - lags[0][0].shift(steps)
+        name = f"{label}_mean_{rows}"
+        if whole:
+            yield what.over(name, "mean", rows, steps, min_samples=min_samples)
+        else:
+            own = expr.rolling_mean(rows, min_samples=min_samples)
+            back = rows - 1 + reach[0]
+            yield Feature(f"{what.name}_{name}", own, "aligned", back, season=steps)
+    growth = what.value - expr.shift(steps)
     methods = {"mean": growth.rolling_mean, "median": growth.rolling_median}
     for statistic, method in methods.items():
-        for window in getattr(season.change, statistic):
-            expr = method(window, min_samples=min_samples)
-            back = window - 1 + steps + reach[0]
-            yield Feature(f"{label}_change_{statistic}_{window}", expr, "history", back)
+        for rows in getattr(season.change, statistic):
+            own = method(rows, min_samples=min_samples)
+            back = rows - 1 + steps + reach[0]
+            name = f"{what.name}_{label}_change_{statistic}_{rows}"
+            yield Feature(name, own, "history", back)
 
 
 def _seasons_before(value: pl.Expr, season: Seasonal, count: int) -> tuple[pl.Expr, int]:

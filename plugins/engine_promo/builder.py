@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator
 
 import polars as pl
 
-from engine.contracts import Availability, CrossSection, Feature, FeatureContext, FeatureSet
+from engine.contracts import (
+    Availability,
+    CrossSection,
+    Feature,
+    FeatureContext,
+    FeatureSet,
+    Window,
+)
 from engine.errors import DataError
 from engine_promo.params import Group, PromoParams
 
@@ -38,7 +45,7 @@ class Promo:
         price = _price(column)
         if self.params.log:
             return Feature(f"promo_{column}_log", price.log(), availability, lookback=0)
-        return Feature(f"promo_{column}", pl.col(column), availability, lookback=0)
+        return Feature.windowed(f"promo_{column}", Window(column), availability)
 
     def _price_features(self, column: str, availability: Availability) -> Iterator[Feature]:
         price = _price(column)
@@ -59,7 +66,7 @@ class Promo:
 
     def _flag_features(self, column: str, availability: Availability) -> Iterator[Feature]:
         flag, name = pl.col(column), f"promo_{column}"
-        yield Feature(name, flag, availability, lookback=0)
+        yield Feature.windowed(name, Window(column), availability)
         if self.params.lead and availability != "known":
             raise DataError(
                 f"promo: lead of {column!r} needs values after the cutoff, but it is a past "
@@ -69,7 +76,7 @@ class Promo:
         for lead in self.params.lead:
             yield Feature(f"{name}_lead_{lead}", flag.shift(-lead), availability, lookback=0)
         for lag in self.params.lag:
-            yield Feature(f"{name}_lag_{lag}", flag.shift(lag), availability, lookback=lag)
+            yield Feature.windowed(f"{name}_lag_{lag}", Window(column, shift=lag), availability)
         if self.params.since:
             cap = self.params.since_cap
             yield Feature(f"{name}_since", _since(flag, cap), availability, lookback=cap)

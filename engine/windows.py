@@ -1,0 +1,298 @@
+"""Lags and rolling statistics, computed for all series of a panel at once.
+
+Sums over 2, 4, 8, ... rows are each the sum of two of the one before, and a sum over any other number
+of rows is made of a few of them: vector additions, where expressions go through every series row by row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+Statistic = Literal["value", "mean", "sum", "std", "zeros"]
+Singles = npt.NDArray[np.float32]
+Doubles = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
+
+_ROUNDING = 1e-13
+"""Share of a sum of squares that is rounding."""
+
+_BLOCK_ROWS = 32_768
+"""Rows at a time: their sums stay in a core's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """A statistic of `rows` rows of one column, the last of which lies `shift` rows back.
+
+    statistic: `value` of a single row; of the observed values of several `mean`, `sum`, `std`
+        (divided by their number less one) or `zeros`, the share that is zero.
+    every: rows between two that count, for a mean of the same day of several weeks.
+    min_samples: observed values that it takes; with fewer the statistic is missing.
+    """
+
+    column: str
+    statistic: Statistic = "value"
+    rows: int = 1
+    shift: int = 0
+    min_samples: int = 1
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.statistic == "value" and self.rows != 1:
+            raise ValueError(f"the value of {self.rows} rows is no number: name a statistic")
+        if self.every != 1 and (self.statistic != "mean" or self.min_samples != 1):
+            raise ValueError("only a mean with min_samples 1 is made of rows that lie apart")
+        if min(self.rows, self.min_samples, self.every) < 1 or self.shift < 0:
+            raise ValueError("rows, min_samples and every are 1 or more, shift is 0 or more")
+
+    @property
+    def reach(self) -> int:
+        """Rows between the first and the last one."""
+        return (self.rows - 1) * self.every
+
+    @property
+    def lookback(self) -> int:
+        """Rows before the current one that are read."""
+        return self.shift + self.reach
+
+    def expr(self) -> pl.Expr:
+        """The same as an expression over the rows of one series."""
+        # Double precision: running sums of a window would drift in single precision.
+        return self.of(pl.col(self.column).cast(pl.Float64))
+
+    def of(self, value: pl.Expr) -> pl.Expr:
+        """The expression of the same statistic of another value."""
+        if self.every > 1:
+            shifts = (self.shift + i * self.every for i in range(self.rows))
+            return pl.mean_horizontal(value.shift(shift) for shift in shifts)
+        if self.statistic == "zeros":
+            value = (value == 0).cast(pl.Float64)
+        value = value.shift(self.shift)
+        if self.statistic == "value":
+            return value
+        method = {"sum": value.rolling_sum, "std": value.rolling_std}
+        return method.get(self.statistic, value.rolling_mean)(
+            self.rows, min_samples=self.min_samples
+        )
+
+
+class SeriesRows:
+    """Where the series of a sorted frame lie among its rows."""
+
+    def __init__(self, starts: Integers, rows: int) -> None:
+        self.starts, self.rows = starts, rows
+        self.lengths = np.diff(starts, append=rows)
+        self._first = np.empty(0, dtype=np.int64)
+        self._counts: list[int] = [0]
+
+    @classmethod
+    def of(cls, ids: pl.Series) -> SeriesRows:
+        """From the series of each row; rows of one series follow each other."""
+        # A run of equal texts has a number too, found more slowly.
+        codes = (ids.to_physical() if isinstance(ids.dtype, pl.Enum) else ids.rle_id()).to_numpy()
+        changed = np.flatnonzero(codes[1:] != codes[:-1]) + 1
+        return cls(np.append(0, changed).astype(np.int64), len(ids))
+
+    def first(self, count: int) -> Integers:
+        """Row numbers of the first `count` rows of every series: all first ones, all second ones, ..."""
+        count = min(count, int(self.lengths.max(initial=0)))
+        if count >= len(self._counts):
+            more = [self.starts[self.lengths > p] + p for p in range(len(self._counts) - 1, count)]
+            self._counts += (self._counts[-1] + np.cumsum([m.size for m in more])).tolist()
+            self._first = np.concatenate([self._first, *more])
+        return self._first[: self._counts[count]]
+
+    def heads(self, values: Doubles, count: int) -> Doubles:
+        """The first `count` rows of every series, 0 after its end: (count, series)."""
+        row = np.minimum(self.starts + np.arange(count)[:, None], values.size - 1)
+        heads: Doubles = values[row]
+        heads[self.lengths <= np.arange(count)[:, None]] = 0.0
+        return heads
+
+
+class WindowedColumn:
+    """One column of a sorted frame, and windows over it."""
+
+    def __init__(self, values: pl.Series, series: SeriesRows) -> None:
+        self._column, self._series = values, series
+
+    def write(self, windows: Sequence[Window], rows: Sequence[Singles]) -> None:
+        """Values of every window for every row into arrays (rows,), NaN where missing."""
+        sums = []
+        for window, out in zip(windows, rows, strict=True):
+            if window.statistic == "value":
+                self._shifted(self._single, window.shift, out)
+            else:
+                sums.append((window, out))
+        reach = max((window.reach for window, _ in sums), default=0)
+        size = max(_BLOCK_ROWS, 4 * reach)
+        for first in range(0, self._series.rows if sums else 0, size):
+            start, stop = max(first - reach, 0), min(first + size, self._series.rows)
+            block = _Sums(*self._between(start, stop))
+            for window, out in sums:
+                out[first:stop] = block.statistic(window)[first - start :]
+        for window, out in sums:
+            self._begin(window, out)
+            if window.shift:
+                self._shifted(out.copy(), window.shift, out)
+
+    @cached_property
+    def _single(self) -> Singles:
+        values = self._column.cast(pl.Float32)
+        return (values.fill_null(float("nan")) if values.null_count() else values).to_numpy()
+
+    @cached_property
+    def _double(self) -> Doubles:
+        """Values, 0 where missing."""
+        values = self._column.cast(pl.Float64)
+        return (values.fill_null(0.0) if values.null_count() else values).to_numpy()
+
+    @cached_property
+    def _observed(self) -> Doubles | None:
+        """1 where a value is observed, else 0; None if all are."""
+        if not self._column.null_count():
+            return None
+        return self._column.is_not_null().to_numpy().astype(np.float64)
+
+    def _between(self, start: int, stop: int) -> tuple[Doubles, Doubles | None]:
+        observed = self._observed
+        return self._double[start:stop], None if observed is None else observed[start:stop]
+
+    def _shifted(self, values: Singles, shift: int, out: Singles) -> None:
+        if not shift:
+            out[:] = values
+            return
+        out[shift:] = values[:-shift]
+        out[self._series.first(shift)] = np.nan
+
+    def _begin(self, window: Window, out: Singles) -> None:
+        """The first rows of each series, whose windows began in the series before it."""
+        first = self._series.first(window.reach)
+        if not first.size:
+            return
+        count = min(window.reach, int(self._series.lengths.max()))
+        observed = self._observed
+        if observed is None:
+            observed = np.ones(self._series.rows)
+        heads = (self._series.heads(values, count) for values in (self._double, observed))
+        inside = self._series.lengths > np.arange(count)[:, None]
+        out[first] = _HeadSums(*heads).statistic(window)[inside]
+
+
+class _Sums:
+    """Sums over the windows that end at each of some consecutive rows; made of sums of half the rows.
+
+    Each is a sum of its own values only, in an order of their own: it does not depend on the rows
+    around, and nothing cancels. values: 0 where missing. observed: 1 or 0, None if all are.
+    """
+
+    def __init__(self, values: Doubles, observed: Doubles | None) -> None:
+        self._values, self._observed = values, observed
+        self._halves: dict[str, list[Doubles]] = {}
+
+    def statistic(self, window: Window) -> Doubles:
+        """Of every row; rows with fewer rows before them than a window reaches are meaningless."""
+        n = window.rows if self._observed is None else self.over("observed", window)
+        if window.statistic == "std":
+            return _deviation(
+                n, self.over("sum", window), self.over("squares", window), window.min_samples
+            )
+        total = self.over("zeros" if window.statistic == "zeros" else "sum", window)
+        return _mean(n, total, window)
+
+    def over(self, what: str, window: Window) -> Doubles:
+        """Sums over the rows of a window, a new array."""
+        if window.every > 1:
+            return self._spaced(self._source(what), window)
+        halves = self._halves.setdefault(what, [self._source(what)])
+        while 2 << (len(halves) - 1) <= window.rows:
+            halves.append(_plus(halves[-1], halves[-1], 1 << (len(halves) - 1)))
+        total, back = None, 0
+        for power in reversed(range(len(halves))):
+            if window.rows >> power & 1:
+                part = halves[power]
+                total = part.copy() if total is None else _add(total, part, back)
+                back += 1 << power
+        assert total is not None
+        return total
+
+    def _spaced(self, values: Doubles, window: Window) -> Doubles:
+        total = values.copy()
+        for back in range(window.every, window.reach + 1, window.every):
+            _add(total, values, back)
+        return total
+
+    def _source(self, what: str) -> Doubles:
+        if what == "observed":
+            assert self._observed is not None
+            return self._observed
+        if what == "squares":
+            return self._values * self._values
+        if what == "zeros":
+            zero = (self._values == 0).astype(np.float64)
+            return zero if self._observed is None else zero * self._observed
+        return self._values
+
+
+class _HeadSums(_Sums):
+    """The same for the first rows of all series, shape (rows, series): windows are cut at the begin."""
+
+    def over(self, what: str, window: Window) -> Doubles:
+        if window.every > 1:
+            return self._spaced(self._source(what), window)
+        total: Doubles = np.cumsum(self._source(what), axis=0)
+        return total
+
+
+def _add(total: Doubles, part: Doubles, back: int) -> Doubles:
+    """Add what lies some rows before, in place."""
+    if back < len(total):
+        total[back:] += part[: len(part) - back]
+    return total
+
+
+def _plus(total: Doubles, part: Doubles, back: int) -> Doubles:
+    """The sum with what lies some rows before."""
+    out = np.empty_like(total)
+    back = min(back, len(total))
+    out[:back] = total[:back]
+    np.add(total[back:], part[: len(part) - back], out=out[back:])
+    return out
+
+
+def _mean(n: Doubles | int, total: Doubles, window: Window) -> Doubles:
+    """The sum itself or by the number of values; in place."""
+    if window.statistic != "sum":
+        with np.errstate(invalid="ignore"):
+            total /= n
+    return _enough(total, n, window.min_samples)
+
+
+def _deviation(n: Doubles | int, total: Doubles, squares: Doubles, least: int) -> Doubles:
+    """Standard deviation from the sums of values and of their squares; in place."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        total *= total
+        total /= n
+        np.subtract(squares, total, out=total)
+        squares *= _ROUNDING
+        # Of equal values it is zero, and not what rounding leaves.
+        total[total <= squares] = 0.0
+        total /= n - 1
+        return _enough(np.sqrt(total, out=total), n, max(least, 2))
+
+
+def _enough(values: Doubles, n: Doubles | int, least: int) -> Doubles:
+    """NaN in place where there are too few observed values."""
+    if isinstance(n, int):
+        if n < least:
+            values[:] = np.nan
+    else:
+        values[n < least] = np.nan
+    return values
