@@ -69,6 +69,7 @@ class Point(NamedTuple):
 
 def pair(arguments: argparse.Namespace, *command: str) -> list[Worker]:
     """Both sides with the same arguments; without an environment for the peer only the engine."""
+    command = (*command, "--device", arguments.device)
     ours = Worker("engine", sys.executable, "lstm_ours.py", command)
     if not arguments.peer_python:
         return [ours]
@@ -79,7 +80,7 @@ def pair(arguments: argparse.Namespace, *command: str) -> list[Worker]:
 def kernel(arguments: argparse.Namespace) -> None:
     """A table for each batch size."""
     for batch in BATCHES:
-        steps = str(max(5, 640 // batch))
+        steps = str(max(5 if arguments.device == "cpu" else 50, 640 // batch))
         workers = pair(arguments, "kernel", "--batch", str(batch), "--steps", steps)
         made = in_turns(workers, arguments.repeat, arguments.threads)
         show(f"training step, batch {batch}", made, ["seconds", "cpu_seconds", "gflops"])
@@ -91,11 +92,11 @@ def library(arguments: argparse.Namespace) -> None:
     common = ("library", "--file", str(file), "--horizon", "28", "--context", "60")
     common = (*common, "--steps", str(arguments.steps))
     workers = pair(arguments, *common)
-    sampled = (*common, "--learned-steps", "7")
+    sampled = (*workers[0].arguments, "--learned-steps", "7")
     workers.insert(1, Worker("engine, 7 steps", sys.executable, "lstm_ours.py", sampled))
     if arguments.peer_python:
         # Several origins a window, as far as neuralforecast can share them.
-        forked = (*common, "--h-train", "30")
+        forked = (*workers[-1].arguments, "--h-train", "30")
         name = "neuralforecast, h_train 30"
         workers.append(Worker(name, arguments.peer_python, "lstm_peer.py", forked))
     made = in_turns(workers, arguments.repeat, arguments.threads)
@@ -194,6 +195,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--series", type=int, default=500)
     parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--data", type=Path, default=Path("runs/benchmark-data"))
     parser.add_argument("--data-folder", type=Path, help="folder of the public data sets")
     arguments = parser.parse_args()

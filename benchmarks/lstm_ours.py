@@ -75,7 +75,7 @@ def kernel(arguments: argparse.Namespace) -> None:
 
 def _peak() -> float:
     """GFLOP/s of a large float32 product on this device, the best of a few."""
-    size = 2048
+    size = 2048 if jax.default_backend() == "cpu" else 8192
     left = jnp.asarray(np.random.default_rng(2).normal(size=(size, size)), jnp.float32)
     product = jax.jit(lambda a: a @ a)
     jax.block_until_ready(product(left))
@@ -194,7 +194,9 @@ def main() -> None:
     parser.add_argument("--hidden", type=int, default=64)
     parser.add_argument("--learning-rate", type=float, default=2e-3)
     parser.add_argument("--weight")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     arguments = parser.parse_args()
+    jax.config.update("jax_platforms", "cuda" if arguments.device == "gpu" else "cpu")
     workers = {
         "kernel": kernel,
         "library": library,

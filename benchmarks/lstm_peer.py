@@ -20,31 +20,47 @@ def kernel(arguments: argparse.Namespace) -> None:
     """Median seconds of a training step (Adam) of `torch.nn.LSTM` on random inputs."""
     hidden, layers, steps, batch = 100, 2, 60, arguments.batch
     channels = arguments.channels
+    device = "cuda" if arguments.device == "gpu" else "cpu"
     torch.manual_seed(1)
-    network = torch.nn.LSTM(channels, hidden, layers)
+    network = torch.nn.LSTM(channels, hidden, layers).to(device)
     adam = torch.optim.Adam(network.parameters(), 1e-3)
-    inputs = torch.randn(steps, batch, channels)
+    inputs = torch.randn(steps, batch, channels, device=device)
+
+    def some(count: int) -> None:
+        for _ in range(count):
+            adam.zero_grad()
+            network(inputs)[0].square().mean().backward()
+            adam.step()
+        _wait(device)
+
+    some(2)
     taken = []
-    for _ in range(arguments.steps + 2):
+    for _ in range(3):
         began, cpu = time.perf_counter(), time.process_time()
-        adam.zero_grad()
-        network(inputs)[0].square().mean().backward()
-        adam.step()
+        some(arguments.steps)
         taken.append((time.perf_counter() - began, time.process_time() - cpu))
-    seconds, cpu_seconds = (float(v) for v in np.median(taken[2:], axis=0))
+    seconds, cpu_seconds = (float(v) for v in np.median(taken, axis=0) / arguments.steps)
     widths = [channels, *[hidden] * (layers - 1)]
     work = 6.0 * steps * batch * 4 * hidden * sum(n + hidden for n in widths)
     gflops = work / seconds / 1e9
-    tell(seconds=seconds, cpu_seconds=cpu_seconds, gflops=gflops, peak_gflops=_peak())
+    tell(seconds=seconds, cpu_seconds=cpu_seconds, gflops=gflops, peak_gflops=_peak(device))
 
 
-def _peak() -> float:
-    size = 2048
-    left = torch.randn(size, size)
+def _wait(device: str) -> None:
+    """Until a device has done what it was given: a CPU has, when a call returns."""
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def _peak(device: str) -> float:
+    size = 2048 if device == "cpu" else 8192
+    left = torch.randn(size, size, device=device)
     taken = []
     for _ in range(6):
+        _wait(device)
         began = time.perf_counter()
         left @ left
+        _wait(device)
         taken.append(time.perf_counter() - began)
     return 2.0 * size**3 / min(taken) / 1e9
 
@@ -125,7 +141,7 @@ def _forecaster(arguments: argparse.Namespace, steps: int, covariates: list[str]
         enable_model_summary=False,
         enable_checkpointing=False,
         logger=False,
-        accelerator="cpu",
+        accelerator=arguments.device,
     )
     return NeuralForecast([model], freq=freq)
 
@@ -148,6 +164,7 @@ def main() -> None:
     parser.add_argument("--h-train", type=int, default=1)
     parser.add_argument("--learning-rate", type=float, default=1e-3)
     parser.add_argument("--log1p", action="store_true")
+    parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     arguments = parser.parse_args()
     {"kernel": kernel, "library": library, "accuracy": accuracy}[arguments.what](arguments)
 

@@ -236,7 +236,7 @@ class _Sums:
         if what == "squares":
             return self._values * self._values
         if what == "zeros":
-            zero = (self._values == 0).astype(np.float64)
+            zero: Doubles = (self._values == 0).astype(np.float64)
             return zero if self._observed is None else zero * self._observed
         return self._values
 

@@ -67,8 +67,8 @@ class Lags:
     def _rolling_features(self, what: _Summarised) -> Iterator[Feature]:
         rolling, samples = self.params.rolling, self.params.min_samples
         value, name = what.value, what.name
-        windows: tuple[Statistic, ...] = ("mean", "std", "sum")
-        for statistic in windows:
+        sums: tuple[Statistic, ...] = ("mean", "std", "sum")
+        for statistic in sums:
             for rows in getattr(rolling, statistic):
                 yield what.over(f"{statistic}_{rows}", statistic, rows, min_samples=samples)
         methods = {

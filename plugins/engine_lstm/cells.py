@@ -22,6 +22,7 @@ Carry = tuple[Array, ...]
 Saved = tuple[Array, Array, Array, Carry, Carry, Carry]
 
 _ROWS = 256  # rows of a product that keep a CPU busy
+_UNROLLED = 4  # dates that a GPU is given at a time: it waits less for each, and compiles faster
 
 
 @dataclass(frozen=True)
@@ -148,7 +149,7 @@ def _forward(
 
     def block(start: Carry, here: Array) -> tuple[Carry, tuple[Carry, tuple[Carry, Carry]]]:
         projected = _product(_rows(here), enter, out).reshape(length, batch, -1)
-        after, made = lax.scan(step, start, projected)
+        after, made = lax.scan(step, start, projected, unroll=unrolled(jax.default_backend()))
         return after, (start, made)
 
     empty = (jnp.zeros((batch, recurrent.shape[0]), out),) * cell.carried
@@ -181,7 +182,10 @@ def _backward(name: str, saved: Saved, d_states: Array) -> tuple[Array, Array, A
         before = tuple(
             jnp.concatenate([s[None], a[:-1]]) for s, a in zip(start, after, strict=True)
         )
-        d_carry, found = lax.scan(step, d_carry, (d_out, parts, before, after), reverse=True)
+        unroll = unrolled(jax.default_backend())
+        d_carry, found = lax.scan(
+            step, d_carry, (d_out, parts, before, after), reverse=True, unroll=unroll
+        )
         d_lifted, d_projected = _rows(found[0]), _rows(found[-1])
         more = (
             _product(_rows(enters).T, d_projected.astype(enter.dtype), out),
@@ -209,6 +213,11 @@ def block_length(time: int, batch: int, backend: str) -> int:
     """
     fitting = (n for n in range(1, time) if time % n == 0 and n * batch >= _ROWS)
     return next(fitting, time) if backend == "cpu" else time
+
+
+def unrolled(backend: str) -> int:
+    """Dates of a block that follow each other without a loop in between."""
+    return 1 if backend == "cpu" else _UNROLLED
 
 
 def _blocks(values: Array, length: int) -> Array:

@@ -20,7 +20,7 @@ from engine.data.panel import Future, Panel
 from engine.errors import DataError
 from engine_lstm.ahead import Inputs, forecast
 from engine_lstm.attribution import attribution
-from engine_lstm.compiled import keep_compiled
+from engine_lstm.compiled import keep_compiled, share_device
 from engine_lstm.data import (
     encode,
     encode_future,
@@ -152,6 +152,7 @@ class FittedLstm:
     @classmethod
     def load(cls, folder: Path) -> FittedLstm:
         """Read what `save` wrote; a DataError for a folder of another version."""
+        share_device()
         keep_compiled()
         folder = Path(folder)
         about = json.loads((folder / "model.json").read_text(encoding="utf-8"))

@@ -14,7 +14,7 @@ from engine.contracts import Training
 from engine.errors import DataError
 from engine_lstm import training
 from engine_lstm.checkpoint import Keeper, fingerprint
-from engine_lstm.compiled import keep_compiled
+from engine_lstm.compiled import keep_compiled, share_device
 from engine_lstm.course import Course, held_out, importance
 from engine_lstm.data import (
     Arrays,
@@ -44,6 +44,7 @@ class Lstm:
 
     def fit(self, train: Training) -> FittedLstm:
         """Fit on the panel; a DataError if no series is long enough to learn from."""
+        share_device()
         keep_compiled()
         params, panel = self.params, train.panel
         encoding = learn_encoding(

@@ -88,10 +88,10 @@ def to_device(
 
     def over_time(values: npt.NDArray[Any]) -> Array:
         rest = [(0, 0)] * (values.ndim - 2)
-        return jnp.asarray(np.pad(values, [(0, more), (front, steps), *rest]))
+        return _moved(np.pad(values, [(0, more), (front, steps), *rest]))
 
     def over_series(values: npt.NDArray[Any]) -> Array:
-        return jnp.asarray(np.pad(values, [(0, more), (0, 0)]))
+        return _moved(np.pad(values, [(0, more), (0, 0)]))
 
     begin = np.pad(arrays.first + front, (0, more), constant_values=total).astype(np.int32)
     return DeviceData(
@@ -104,9 +104,15 @@ def to_device(
         offset=over_time(arrays.offset),
         numbers=over_series(arrays.numbers),
         codes=over_series(arrays.codes),
-        begin=jnp.asarray(begin),
-        importance=jnp.asarray(np.pad(importance, (0, more))),
+        begin=_moved(begin),
+        importance=_moved(np.pad(importance, (0, more))),
     )
+
+
+def _moved(values: npt.NDArray[Any]) -> Array:
+    """On the device; compiles nothing, as `jnp.asarray` does for every shape."""
+    moved: Array = jax.device_put(values)
+    return moved
 
 
 def draw(bits: Array, data: DeviceData, last_origin: Array, origins: int) -> tuple[Array, Array]:

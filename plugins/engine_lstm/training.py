@@ -14,12 +14,13 @@ from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
 from engine_lstm.chances import Chances, drawn
 from engine_lstm.checkpoint import Keeper
-from engine_lstm.compiled import compiled, each
+from engine_lstm.compiled import compiled, each, processor
 from engine_lstm.heads import described, free_outputs, head_loss, point_loss
 from engine_lstm.network import Forecaster, NetworkShape, Weights
 from engine_lstm.privacy import aggregated
@@ -125,7 +126,7 @@ def train(
     first = jax.random.key(seed % 2**32, impl=_RANDOM)
     keys = jax.random.key_data(jax.random.split(first, plan.members))
     state = start(plan, lessons.watched, keys, pace)
-    untrained = jax.tree.map(jnp.copy, state.weights)
+    untrained = copied(state.weights)
     nothing = jnp.full((plan.members,), jnp.inf)
     best = Best(untrained, nothing, jnp.zeros((plan.members,), jnp.int32))
     curve: dict[str, list[Any]] = {"train": [], "validation": []}
@@ -152,16 +153,26 @@ def train(
     return Trained(best.weights, epochs, curve["train"], curve["validation"])
 
 
-@partial(jax.jit, static_argnames="plan", compiler_options=_RUN_ONCE)
 def start(plan: Plan, data: DeviceData, keys: Array, pace: Pace) -> State:
-    """First weights and moments of each member; keys: uint32 (members, n)."""
-    nothing = jnp.zeros((1,), jnp.int32)
-    anywhere = Bounds(*(jnp.zeros((), jnp.int32),) * 3, jnp.zeros(()))
-    stretch = cut(data, nothing, nothing + plan.size.context, anywhere, plan.size)
+    """First weights and moments of each member; keys: uint32 (members, n).
+
+    Made by the processor, whatever trains them: so they are the same everywhere, and a GPU would take
+    longer to compile it than for all of the training.
+    """
+    one, anywhere = np.zeros(1, np.int32), Bounds(*np.zeros((4,), np.int32))
+    stretch = jax.eval_shape(partial(cut, size=plan.size), data, one, one, anywhere)
+    with jax.default_device(processor()):
+        states: State = first_states(plan, stretch, *jax.device_get((keys, pace)))
+    return states if jax.default_backend() == "cpu" else jax.device_put(jax.device_get(states))
+
+
+@partial(jax.jit, static_argnames=("plan", "stretch"), compiler_options=_RUN_ONCE)
+def first_states(plan: Plan, stretch: Stretch, keys: Array, pace: Pace) -> State:
+    """What `start` makes; stretch: shapes and types alone."""
 
     def member(key: Array) -> State:
         carried, first = jax.random.split(_key(key))
-        weights = Forecaster(plan.network).init(
+        weights = Forecaster(plan.network).lazy_init(
             first,
             stretch.own,
             stretch.known,
@@ -176,6 +187,13 @@ def start(plan: Plan, data: DeviceData, keys: Array, pace: Pace) -> State:
     # Not vmap, which would make batches of the decompositions in `_orthogonal_gates`.
     states: State = lax.map(member, keys)
     return states
+
+
+@partial(jax.jit, compiler_options=_RUN_ONCE)
+def copied(weights: Weights) -> Weights:
+    """The same in memory of its own."""
+    made: Weights = jax.tree.map(jnp.copy, weights)
+    return made
 
 
 @compiled(static_argnames="plan", donate_argnames="state")

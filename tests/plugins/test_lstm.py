@@ -184,7 +184,7 @@ def test_a_second_fold_with_a_new_series_compiles_nothing() -> None:
     frame = holed(rows(3, 70, future=HORIZON)).filter(late)
     whole = panel(frame, missing=HOLES)
     functions = (
-        training.start,
+        training.first_states,
         training.run_epoch.jitted,
         training.validation_loss.jitted,
         training.better,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,11 @@ import pytest
 
 pytest.importorskip("jax")
 pytest.importorskip("filelock")
+
+import jax
+
+from engine_lstm.cells import unrolled
+from engine_lstm.compiled import _QUICKLY, share_device
 
 CODE = """
 import jax, jax.numpy as jnp
@@ -26,6 +32,36 @@ def run(home: Path, **more: str) -> tuple[str, str]:
     )
     folder, bits = done.stdout.split()
     return folder, bits
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, "false"),
+        ({"XLA_PYTHON_CLIENT_PREALLOCATE": "true"}, "true"),
+        ({"XLA_PYTHON_CLIENT_MEM_FRACTION": ".4"}, None),
+    ],
+)
+def test_workers_share_the_memory_of_a_gpu_unless_the_user_says_how(
+    monkeypatch: pytest.MonkeyPatch, told: dict[str, str], expected: str | None
+) -> None:
+    name = "XLA_PYTHON_CLIENT_PREALLOCATE"
+    monkeypatch.setenv(name, "")  # so that it is restored
+    monkeypatch.delenv(name)
+    for key, value in told.items():
+        monkeypatch.setenv(key, value)
+    share_device()
+    assert os.environ.get(name) == expected
+
+
+@pytest.mark.parametrize("device", sorted(_QUICKLY))
+def test_xla_knows_what_each_device_is_compiled_with(device: str) -> None:
+    double = jax.jit(lambda a: a + a, compiler_options=_QUICKLY[device])
+    assert double(2.0) == 4.0
+
+
+def test_a_gpu_is_given_several_dates_at_a_time() -> None:
+    assert unrolled("cpu") == 1 < unrolled("gpu")
 
 
 def entries(home: Path) -> dict[Path, float]:

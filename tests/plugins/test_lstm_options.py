@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from engine_lstm.data import encode, learn_encoding
 from engine_lstm.model import Lstm
 from engine_lstm.network import Forecaster
 from engine_lstm.params import LstmParams
-from engine_lstm.sampling import StretchSize, cut, some_steps
+from engine_lstm.sampling import Bounds, StretchSize, cut, some_steps
 from engine_lstm.schedule import Schedule
 from tests.plugins.test_lstm import SMALL, case, fit, same, training_of
 from tests.plugins.test_lstm_privacy import stretches
@@ -56,7 +57,10 @@ def test_first_weights_are_decomposed_one_by_one() -> None:
     plan, data, _, _ = stretches(2)
     keys = jax.random.key_data(jax.random.split(jax.random.key(1, impl="rbg"), 2))
     pace = Schedule(1, 1, 0.01, 0.0, 1.0, 0.0).pace()
-    text = training.start.lower(replace(plan, members=2), data, keys, pace).as_text()
+    one, anywhere = np.zeros(1, np.int32), Bounds(*np.zeros((4,), np.int32))
+    stretch = jax.eval_shape(partial(cut, size=plan.size), data, one, one, anywhere)
+    pair = replace(plan, members=2)
+    text = training.first_states.lower(pair, stretch, keys, pace).as_text()
     calls = [line for line in text.splitlines() if "geqrf" in line and "custom_call" in line]
     assert calls and all("tensor<8x8xf32>" in line for line in calls)
 
