@@ -87,6 +87,13 @@ class Feature:
     season: int = 0
     window: Window | None = None
 
+    def __post_init__(self) -> None:
+        if (window := self.window) is None:
+            return
+        reads = {window.column}, window.lookback
+        if (set(self.expr.meta.root_names()), self.lookback) != reads:
+            raise ValueError(f"{self.name}: the window reads something else than the expression")
+
     @classmethod
     def windowed(
         cls, name: str, window: Window, availability: Availability, season: int = 0

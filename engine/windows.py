@@ -51,6 +51,8 @@ class Window:
             raise ValueError("only a mean with min_samples 1 is made of rows that lie apart")
         if min(self.rows, self.min_samples, self.every) < 1 or self.shift < 0:
             raise ValueError("rows, min_samples and every are 1 or more, shift is 0 or more")
+        if self.min_samples > self.rows:
+            raise ValueError(f"{self.min_samples} observed values of {self.rows} rows are too many")
 
     @property
     def reach(self) -> int:

@@ -14,7 +14,15 @@ import pytest
 from pydantic import Field
 
 from engine.components import Capabilities, Component, FeatureBuilder, Metric, Model, Params, Writer
-from engine.contracts import Feature, FeatureContext, FeatureSet, Prediction, Results, Training
+from engine.contracts import (
+    Feature,
+    FeatureContext,
+    FeatureSet,
+    Prediction,
+    Results,
+    Training,
+    Window,
+)
 from engine.data.panel import Future, Panel
 from engine.testing import (
     FeatureConformance,
@@ -188,6 +196,10 @@ class Leaky:
             "short lookback": Feature("f", y.rolling_mean(5, min_samples=1), "history", lookback=1),
             "reads y": Feature("f", y, "known", lookback=0),
             "infinite": Feature("f", 1 / (y - y), "history", lookback=0),
+            "right window": Feature.windowed("f", Window("y", "mean", 5), "history"),
+            "other window": Feature(
+                "f", y.rolling_sum(5), "history", lookback=4, window=Window("y", "mean", 5)
+            ),
         }
         return FeatureSet((made[self._fault],))
 
@@ -200,11 +212,13 @@ class Leaky:
         ("lead", "test_history_features_do_not_look_ahead"),
         ("short lookback", "test_lookback_is_enough"),
         ("infinite", "test_missing_zero_and_huge_values"),
+        ("other window", "test_windows_are_what_their_expressions_are"),
     ],
 )
 def test_a_faulty_feature_fails_the_check_about_its_fault(fault: str, check: str, tmp_path: Path):
     record = FeatureBuilder("leaky", "tests.test_kit:Leaky", FaultParams, "leaky")
-    getattr(suite(FeatureConformance, record)(), check)()
+    right = "right window" if "window" in fault else ""
+    getattr(suite(FeatureConformance, record, right)(), check)()
     assert fails(suite(FeatureConformance, record, fault), check, tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import ClassVar
 
 import numpy as np
@@ -158,6 +159,22 @@ class FeatureConformance(Conformance):
         rows = slice(int(whole.offsets[1]), int(whole.offsets[2]))
         same = np.array_equal(self.values(alone), self.values(whole)[:, rows], equal_nan=True)
         assert same, "features of a series depend on the series before it"
+
+    def test_windows_are_what_their_expressions_are(self) -> None:
+        """A feature that says it is a window has the values of its expression."""
+        panel = self.prepared(Case(lengths=(1, 60, 17, 2)))
+        said = [f for f in self._of(panel, "history", "aligned", "known") if f.window]
+        if not said:
+            skip("the builder makes no feature with a window")
+        frame = panel.frame.with_columns(
+            pl.when(pl.int_range(pl.len()) % 5 > 0).then(pl.col(name)).alias(name)
+            for name in {f.window.column for f in said if f.window}
+        )
+        made = evaluate(frame, said)
+        plain = evaluate(frame, [replace(feature, window=None) for feature in said])
+        far = ~np.isclose(made, plain, equal_nan=True, **_CLOSE).all(axis=1)
+        names = [said[i].name for i in np.flatnonzero(far)]
+        assert not names, f"windows that are not their expressions: {', '.join(names)}"
 
     # ----------------------------------------------------------------- leakage
 
