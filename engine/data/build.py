@@ -56,10 +56,8 @@ def build_panel(
     frame = fill_missing(frame, roles, missing, series["unique_id"], end, known, notes)
     enum = pl.Enum(series["unique_id"])
     series = series.with_columns(pl.col("unique_id").cast(enum))
-    code = pl.Series(
-        "unique_id", np.repeat(np.arange(series.height, dtype=np.uint32), np.diff(offsets))
-    )
-    frame = frame.select(code.cat.to(enum), "ds", "y", *roles.covariates).rechunk()
+    code = pl.col("series").cat.to(enum).alias("unique_id")
+    frame = frame.select(code, "ds", "y", *roles.covariates).rechunk()
     fill = missing.y if missing.y in ("forward_fill", "interpolate") else ""
     return Panel(frame, series, roles, grid, offsets, starts, end, tuple(notes), fill)
 
