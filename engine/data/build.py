@@ -107,9 +107,11 @@ def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> p
         if schema[c].is_numeric() or schema[c] == pl.Boolean
     ]
     texts = [c for c in (*roles.covariates, *roles.static) if c not in numbers]
+    # In one piece before they are cast: what is made of many pieces would be copied once more.
     frame = frame.with_columns(
-        pl.col("y").cast(pl.Float64),
-        *(_as_number(c, schema[c], c in roles.covariates) for c in numbers),
+        frame["ds"].rechunk(),
+        frame["y"].rechunk().cast(pl.Float64),
+        *(_as_number(frame[c], c in roles.covariates) for c in numbers),
         *(_as_category(frame[c]) for c in texts),
     )
     checks.finite(frame, "y", roles.keys)
@@ -119,12 +121,12 @@ def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> p
     return frame
 
 
-def _as_number(column: str, dtype: pl.DataType, may_be_flag: bool) -> pl.Expr:
+def _as_number(values: pl.Series, may_be_flag: bool) -> pl.Series:
     """A Float32; a flag that varies stays one, at a bit a row."""
-    if dtype == pl.Boolean and may_be_flag:
-        return pl.col(column)
-    number = pl.col(column).cast(pl.Float32)
-    return number.fill_nan(None) if dtype.is_float() else number
+    if values.dtype == pl.Boolean and may_be_flag:
+        return values
+    number = values.rechunk().cast(pl.Float32)
+    return number.fill_nan(None) if values.dtype.is_float() and number.is_nan().any() else number
 
 
 def _as_category(values: pl.Series) -> pl.Series:
