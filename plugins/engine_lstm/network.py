@@ -114,10 +114,11 @@ def _open_gates(forget: tuple[int, ...], hidden: int) -> Any:
 
 def _orthogonal_gates(key: Array, shape: tuple[int, int], dtype: Any) -> Array:
     # One by one: jaxlib decomposes a batch of matrices on the threads that wait for it, and two such
-    # batches at once wait for ever.
+    # batches at once wait for ever. In a loop, so that it is compiled once.
     square = nn.initializers.orthogonal()
     keys = jax.random.split(key, shape[1] // shape[0])
-    return jnp.concatenate([square(k, (shape[0], shape[0]), dtype) for k in keys], axis=1)
+    gates = lax.map(lambda k: square(k, (shape[0], shape[0]), dtype), keys)
+    return gates.swapaxes(0, 1).reshape(shape)
 
 
 class Forecaster(nn.Module):
