@@ -117,7 +117,7 @@ def _orthogonal_gates(key: Array, shape: tuple[int, int], dtype: Any) -> Array:
     # batches at once wait for ever. In a loop, so that it is compiled once.
     square = nn.initializers.orthogonal()
     keys = jax.random.split(key, shape[1] // shape[0])
-    gates = lax.map(lambda k: square(k, (shape[0], shape[0]), dtype), keys)
+    gates: Array = lax.map(lambda k: square(k, (shape[0], shape[0]), dtype), keys)
     return gates.swapaxes(0, 1).reshape(shape)
 
 
