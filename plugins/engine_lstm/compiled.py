@@ -26,10 +26,10 @@ _QUICKLY: dict[str, dict[str, Any]] = {
         "xla_gpu_deterministic_ops": True,
     },
 }
-"""By device: code as fast as that of other settings, in less time, and on a GPU always the same.
+"""By device. A CPU: code as fast as that of the highest level, in three quarters of the time.
 
-What XLA tries out on a GPU is chosen by how long it took just then: another run would take other
-products, and forecast something else.
+A GPU: the same code in every run, in less time. XLA would choose products by how long they took just
+then, and forecast something else in another run.
 """
 
 _LARGEST = 256 * 2**20  # bytes; what was not used for longest goes first
