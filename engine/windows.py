@@ -32,7 +32,8 @@ class Window:
     """A statistic of `rows` rows of one column, the last of which lies `shift` rows back.
 
     statistic: `value` of a single row; of the observed values of several `mean`, `sum`, `std`
-        (divided by their number less one) or `zeros`, the share that is zero.
+        (divided by their number less one; 0 where it is below 3e-7 of the values' size, which is
+        what rounding leaves) or `zeros`, the share that is zero.
     every: rows between two that count, for a mean of the same day of several weeks.
     min_samples: observed values that it takes; with fewer the statistic is missing.
     """

@@ -22,7 +22,7 @@ Carry = tuple[Array, ...]
 Saved = tuple[Array, Array, Array, Carry, Carry, Carry]
 
 _ROWS = 256  # rows of a product that keep a CPU busy
-_UNROLLED = 4  # dates that a GPU is given at a time: it waits less for each, and compiles faster
+_UNROLLED = 4  # dates that a GPU is given at a time: it waits less for each; 8 and 15 bring no more
 
 
 @dataclass(frozen=True)
