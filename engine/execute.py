@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,6 +91,10 @@ class Execution:
         return rows
 
 
+RunTasks = Callable[[Sequence[Task], Execution], Execution]
+"""Runs tasks and gives back the execution, into which their results were gathered."""
+
+
 def empty_forecasts(work: Workspace) -> pl.DataFrame:
     """A forecast table without rows."""
     quantiles = {quantile_column(q): pl.Float64 for q in work.spec.quantiles}
@@ -106,8 +111,24 @@ def empty_forecasts(work: Workspace) -> pl.DataFrame:
     )
 
 
+@contextmanager
+def executing(work: Workspace, observers: Observers) -> Iterator[RunTasks]:
+    """Runs tasks with the spec's executor; what that keeps between calls ends with the block."""
+    executor = executor_of(work.spec, work.registry)
+
+    def run(tasks: Sequence[Task], into: Execution) -> Execution:
+        return execute(work, tasks, observers, executor, into)
+
+    with executor if isinstance(executor, AbstractContextManager) else nullcontext():
+        yield run
+
+
 def execute(
-    work: Workspace, tasks: Sequence[Task], observers: Observers, into: Execution
+    work: Workspace,
+    tasks: Sequence[Task],
+    observers: Observers,
+    executor: TaskExecutor | None,
+    into: Execution,
 ) -> Execution:
     """Run tasks; results gather in `into`, which holds what was finished if this is interrupted."""
     into.tasks += tasks
@@ -118,7 +139,7 @@ def execute(
     )
     for task in tasks:
         observers.hook("engine_task_start", task=task.plain())
-    for result in _results(work, tasks, observers):
+    for result in _results(work, tasks, observers, executor):
         task = by_name[result["name"]]
         if "lost" in result:
             result = _failed(work, task, result)
@@ -179,9 +200,8 @@ def workers_of(spec: RunSpec, registry: Registry, tasks: int) -> int:
 
 
 def _results(
-    work: Workspace, tasks: Sequence[Task], observers: Observers
+    work: Workspace, tasks: Sequence[Task], observers: Observers, executor: TaskExecutor | None
 ) -> Iterable[Mapping[str, Any]]:
-    executor = executor_of(work.spec, work.registry)
     if executor is None:
         for task in tasks:
             yield run_task(work.folder, task.plain(), observers.event)

@@ -17,7 +17,11 @@ _KILLED = 9
 
 
 class TaskExecutor(Protocol):
-    """Runs tasks; results may come in any order, but each must depend on its task alone."""
+    """Runs tasks; results may come in any order, but each must depend on its task alone.
+
+    One that is a context manager is entered for the run: processes that it keeps between the calls
+    of `map` within a `with` block spare the later ones their start, and must end with the block.
+    """
 
     def map(
         self,

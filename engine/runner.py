@@ -29,7 +29,7 @@ from engine.data.fingerprint import panel_fingerprint
 from engine.data.panel import Panel
 from engine.errors import EXIT_FAILURES, EXIT_GATE, EXIT_OK
 from engine.evaluate import Scores, evaluate
-from engine.execute import Execution, execute, workers_of
+from engine.execute import Execution, RunTasks, executing, workers_of
 from engine.failures import Filled, fill_from_fallback, skipped_series
 from engine.footprint import needed_memory
 from engine.gate.judge import Evidence, judge
@@ -151,18 +151,20 @@ def _run(
         work = prepare(folder.work, panel, spec, registry)
         outputs.describe_data(folder, work, fingerprint)
 
-        observers.stage("backtest", f"{spec.backtest.folds} folds, {len(spec.models)} models")
-        backtested = _backtest(work, folds, folder, observers)
+        with executing(work, observers) as execute:
+            observers.stage("backtest", f"{spec.backtest.folds} folds, {len(spec.models)} models")
+            backtested = _backtest(work, folds, folder, execute)
 
-        observers.stage("evaluate", "calibrating quantiles, scoring")
-        try:
-            tested = _judge(work, folds, backtested, base)
-        except BaseException:
-            outputs.keep_partial(folder, work, backtested)
-            raise
+            observers.stage("evaluate", "calibrating quantiles, scoring")
+            try:
+                tested = _judge(work, folds, backtested, base)
+            except BaseException:
+                outputs.keep_partial(folder, work, backtested)
+                raise
 
-        models = chosen_models(spec, tested.choice) if beyond else []
-        future = _forecast(work, tested, folds, models, observers)
+            models = chosen_models(spec, tested.choice) if beyond else []
+            observers.stage("forecast", ", ".join(models) or "none")
+            future = _forecast(work, tested, folds, models, execute)
 
         observers.stage("write", str(folder.path.parent))
         skipped = skipped_series(panel, spec, folds, beyond=beyond)
@@ -252,13 +254,13 @@ def _exit_code(expected: list[dict[str, Any]], failed: int) -> int:
 
 
 def _backtest(
-    work: Workspace, folds: list[Fold], folder: RunFolder, observers: Observers
+    work: Workspace, folds: list[Fold], folder: RunFolder, execute: RunTasks
 ) -> Execution:
     """Fit and predict every fold; an interruption keeps what was finished."""
     done = Execution()
     tasks = backtest_tasks(work.panel, work.spec, folds, capabilities(work.spec, work.registry))
     try:
-        return execute(work, tasks, observers, done)
+        return execute(tasks, done)
     except BaseException:
         outputs.keep_partial(folder, work, done)
         raise
@@ -310,16 +312,15 @@ class _Ahead:
 
 
 def _forecast(
-    work: Workspace, tested: _Tested, folds: list[Fold], models: list[str], observers: Observers
+    work: Workspace, tested: _Tested, folds: list[Fold], models: list[str], execute: RunTasks
 ) -> _Ahead:
     """Fit models on everything and forecast; the fallback stands in where one fails."""
-    observers.stage("forecast", ", ".join(models) or "none")
     spec, panel, done = work.spec, work.panel, Execution()
     fallback = spec.run.fallback
     fitted = spec.fitted_for([*models, *([fallback] if models and fallback is not None else [])])
     if fitted:
         able = capabilities(spec, work.registry)
-        execute(work, final_tasks(panel, spec, fitted, able, folds), observers, done)
+        execute(final_tasks(panel, spec, fitted, able, folds), done)
     raw, known = done.forecasts(work), tested.actuals
     corrected = correct(raw, tested.raw, known, panel, spec.corrections, spec.minimum)
     point, past = corrected.forecasts, tested.corrected.forecasts

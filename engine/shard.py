@@ -77,7 +77,11 @@ class DesignShard:
     @cached_property
     def age(self) -> npt.NDArray[np.int32]:
         """Periods between each row and the newest one: (rows,)."""
-        return (self.panel.end - self.panel.ordinals).astype(np.int32)
+        panel = self.panel
+        newest = (panel.end - panel.starts + panel.offsets[:-1]).astype(np.int32)
+        rows: npt.NDArray[np.int32] = np.repeat(newest, panel.lengths)
+        rows -= np.arange(rows.size, dtype=np.int32)
+        return rows
 
     @cached_property
     def _wanted(self) -> npt.NDArray[np.bool_]:

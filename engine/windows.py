@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +19,7 @@ Statistic = Literal["value", "mean", "sum", "std", "zeros"]
 Singles = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
+_Floats = TypeVar("_Floats", Doubles, Singles)
 
 _ROUNDING = 1e-13
 """Share of a sum of squares that is rounding."""
@@ -141,8 +142,8 @@ class WindowedColumn:
             block = _Sums(*self._between(start, stop))
             for window, out in sums:
                 out[first:stop] = block.statistic(window)[first - start :]
+        self._begin(sums, reach)
         for window, out in sums:
-            self._begin(window, out)
             if window.shift:
                 self._shifted(out.copy(), window.shift, out)
 
@@ -175,18 +176,21 @@ class WindowedColumn:
         out[shift:] = values[:-shift]
         out[self._series.first(shift)] = np.nan
 
-    def _begin(self, window: Window, out: Singles) -> None:
+    def _begin(self, sums: Sequence[tuple[Window, Singles]], reach: int) -> None:
         """The first rows of each series, whose windows began in the series before it."""
-        first = self._series.first(window.reach)
-        if not first.size:
+        if not self._series.first(reach).size:
             return
-        count = min(window.reach, int(self._series.lengths.max()))
-        observed = self._observed
-        if observed is None:
-            observed = np.ones(self._series.rows)
-        heads = (self._series.heads(values, count) for values in (self._double, observed))
+        count = min(reach, int(self._series.lengths.max()))
+        values = self._series.heads(self._double, count)
         inside = self._series.lengths > np.arange(count)[:, None]
-        out[first] = _HeadSums(*heads).statistic(window)[inside]
+        observed = inside.astype(np.float64)
+        if self._observed is not None:
+            observed = self._series.heads(self._observed, count)
+        heads = _HeadSums(values, observed)
+        for window, out in sums:
+            first = self._series.first(window.reach)
+            own = inside[: window.reach]
+            out[first] = heads.statistic(window)[: window.reach][own]
 
 
 class _Sums:
@@ -199,8 +203,9 @@ class _Sums:
     def __init__(self, values: Doubles, observed: Doubles | None) -> None:
         self._values, self._observed = values, observed
         self._halves: dict[str, list[Doubles]] = {}
+        self._made: dict[tuple[str, int, int], Doubles] = {}
 
-    def statistic(self, window: Window) -> Doubles:
+    def statistic(self, window: Window) -> Doubles | Singles:
         """Of every row; rows with fewer rows before them than a window reaches are meaningless."""
         n = window.rows if self._observed is None else self.over("observed", window)
         if window.statistic == "std":
@@ -211,19 +216,28 @@ class _Sums:
         return _mean(n, total, window)
 
     def over(self, what: str, window: Window) -> Doubles:
-        """Sums over the rows of a window, a new array."""
+        """Sums over the rows of a window; windows of the same rows share them."""
+        key = (what, window.rows, window.every)
+        if key not in self._made:
+            self._made[key] = self._over(what, window)
+        return self._made[key]
+
+    def _over(self, what: str, window: Window) -> Doubles:
         if window.every > 1:
             return self._spaced(self._source(what), window)
         halves = self._halves.setdefault(what, [self._source(what)])
         while 2 << (len(halves) - 1) <= window.rows:
             halves.append(_plus(halves[-1], halves[-1], 1 << (len(halves) - 1)))
-        total, back = None, 0
+        parts, back = [], 0
         for power in reversed(range(len(halves))):
             if window.rows >> power & 1:
-                part = halves[power]
-                total = part.copy() if total is None else _add(total, part, back)
+                parts.append((halves[power], back))
                 back += 1 << power
-        assert total is not None
+        total, _ = parts[0]
+        if len(parts) > 1:
+            total = _plus(total, *parts[1])
+        for part, back in parts[2:]:
+            _add(total, part, back)
         return total
 
     def _spaced(self, values: Doubles, window: Window) -> Doubles:
@@ -247,7 +261,7 @@ class _Sums:
 class _HeadSums(_Sums):
     """The same for the first rows of all series, shape (rows, series): windows are cut at the begin."""
 
-    def over(self, what: str, window: Window) -> Doubles:
+    def _over(self, what: str, window: Window) -> Doubles:
         if window.every > 1:
             return self._spaced(self._source(what), window)
         total: Doubles = np.cumsum(self._source(what), axis=0)
@@ -271,27 +285,26 @@ def _plus(total: Doubles, part: Doubles, back: int) -> Doubles:
 
 
 def _mean(n: Doubles | int, total: Doubles, window: Window) -> Doubles:
-    """The sum itself or by the number of values; in place."""
-    if window.statistic != "sum":
-        with np.errstate(invalid="ignore"):
-            total /= n
-    return _enough(total, n, window.min_samples)
+    """The sum, or its share of the number of values."""
+    with np.errstate(invalid="ignore"):
+        values = total.copy() if window.statistic == "sum" else total / n
+    return _enough(values, n, window.min_samples)
 
 
-def _deviation(n: Doubles | int, total: Doubles, squares: Doubles, least: int) -> Doubles:
-    """Standard deviation from the sums of values and of their squares; in place."""
+def _deviation(n: Doubles | int, total: Doubles, squares: Doubles, least: int) -> Singles:
+    """Standard deviation from the sums of values and of their squares."""
     with np.errstate(divide="ignore", invalid="ignore"):
-        total *= total
-        total /= n
-        np.subtract(squares, total, out=total)
-        squares *= _ROUNDING
+        rest = np.multiply(total, total)
+        rest *= np.divide(1.0, n)
+        np.subtract(squares, rest, out=rest)
         # Of equal values it is zero, and not what rounding leaves.
-        total[total <= squares] = 0.0
-        total /= n - 1
-        return _enough(np.sqrt(total, out=total), n, max(least, 2))
+        np.copyto(rest, 0.0, where=rest <= squares * _ROUNDING)
+        rest *= np.divide(1.0, np.subtract(n, 1.0))
+        variance = rest.astype(np.float32)
+        return _enough(np.sqrt(variance, out=variance), n, max(least, 2))
 
 
-def _enough(values: Doubles, n: Doubles | int, least: int) -> Doubles:
+def _enough(values: _Floats, n: Doubles | int, least: int) -> _Floats:
     """NaN in place where there are too few observed values."""
     if isinstance(n, int):
         if n < least:

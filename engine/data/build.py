@@ -126,7 +126,7 @@ def _as_number(values: pl.Series, may_be_flag: bool) -> pl.Series:
     if values.dtype == pl.Boolean and may_be_flag:
         return values
     number = values.rechunk().cast(pl.Float32)
-    return number.fill_nan(None) if values.dtype.is_float() and number.is_nan().any() else number
+    return number if checks.all_finite(number) else number.fill_nan(None)
 
 
 def _as_category(values: pl.Series) -> pl.Series:
@@ -143,28 +143,28 @@ def _as_category(values: pl.Series) -> pl.Series:
 
 
 def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Add `series` (UInt32, in order of the keys) and split keys and statics off into a table."""
+    """Add `series` (a number in order of the keys) and split keys and statics off into a table."""
     keys = [f"key:{k}" for k in roles.keys]
     # Rows of one series mostly follow each other: only the first of each such run is looked up.
-    changed = pl.any_horizontal(pl.col(k).ne_missing(pl.col(k).shift()) for k in keys)
-    first = frame.select(changed).to_series().arg_true().to_numpy()
+    first = np.unique(np.concatenate([_changes(frame[k]) for k in keys]))
     lengths = np.diff(first, append=frame.height)
-    heads = frame.select(keys)[first]
+    heads = frame.select(_at(frame[k], first) for k in keys)
     found = heads.unique()
     texts = [pl.col(k).cast(pl.String) for k in keys if found[k].dtype in (pl.Categorical, pl.Enum)]
     coded = [pl.col(k).alias(f"head:{k}") for k in keys]
     # Categories are ordered as the texts that they are, and looked up as the codes that they have.
     series = found.select(*coded, *keys).with_columns(texts).sort(keys)
     names = pl.concat_str([pl.col(k).cast(pl.String) for k in keys], separator="/")
-    series = series.with_columns(
-        unique_id=names, series=pl.int_range(series.height, dtype=pl.UInt32)
-    )
+    series = series.with_columns(unique_id=names)
     if series["unique_id"].n_unique() != series.height:
         twice = series.filter(pl.col("unique_id").is_duplicated())["unique_id"][0]
         raise DataError(
             f"different keys {list(roles.keys)} give the same unique_id {twice!r} when joined by '/'",
             hint="rename key values so that they hold no '/'",
         )
+    # As wide as the codes of the identifiers, which these numbers will be.
+    code = pl.Series(dtype=pl.Enum(series["unique_id"])).to_physical().dtype
+    series = series.with_columns(series=pl.int_range(series.height).cast(code))
     numbers = heads.join(
         series,
         left_on=keys,
@@ -182,6 +182,29 @@ def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.
     tidy = {f"key:{k}": k for k in roles.keys if k != "unique_id"}
     columns = [pl.col(k).alias(name) for k, name in tidy.items()]
     return frame, series.select("unique_id", *columns, *roles.static)
+
+
+def _changes(column: pl.Series) -> IntArray:
+    """Numbers of the rows that differ from the one before, the first row among them; without nulls."""
+    found, row, last = [], 0, None
+    # Chunk by chunk, where the rows are: nothing is copied.
+    for chunk in column.get_chunks():
+        if not len(chunk):
+            continue
+        if last is None or chunk[:1].ne_missing(last).item():
+            found.append(np.array([row]))
+        found.append((chunk[1:] != chunk[:-1]).arg_true().to_numpy() + (row + 1))
+        row, last = row + len(chunk), chunk[-1:]
+    return np.concatenate(found).astype(np.int64)
+
+
+def _at(column: pl.Series, rows: IntArray) -> pl.Series:
+    """The values of increasing row numbers; Polars would put the chunks into one piece first."""
+    chunks = column.get_chunks()
+    ends = np.cumsum([len(chunk) for chunk in chunks])
+    split = np.searchsorted(rows, ends[:-1])
+    parts = zip(chunks, np.split(rows, split), ends, strict=True)
+    return pl.concat(chunk.gather(own - (end - len(chunk))) for chunk, own, end in parts)
 
 
 def _aligned(frame: pl.DataFrame, grid: TimeGrid) -> pl.DataFrame:
@@ -245,7 +268,8 @@ def _span(
     if first.height == series.height:
         begun = frame["ordinal"].to_numpy() >= starts[frame["series"].to_numpy()]
         return frame.filter(begun), series, starts, end
-    renumber = first.with_columns(new=pl.int_range(first.height, dtype=pl.UInt32))
+    new = pl.int_range(first.height).cast(frame.schema["series"])
+    renumber = first.with_columns(new=new)
     frame = (
         frame.join(renumber, on="series", how="inner", maintain_order="left")
         .filter(pl.col("ordinal") >= pl.col("start"))
@@ -298,7 +322,7 @@ def _regularise(
     columns = [c for c in frame.columns if c not in ("series", "ordinal", "ds")]
     out = pl.DataFrame(
         {
-            "series": np.repeat(np.arange(n_series, dtype=np.uint32), lengths),
+            "series": np.repeat(np.arange(n_series, dtype=series.dtype), lengths),
             "ordinal": ordinal,
             "ds": grid.timestamps(pl.Series(ordinal)),
         }

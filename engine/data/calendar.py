@@ -117,10 +117,13 @@ class TimeGrid:
         return seconds * _ticks(dtype)
 
     def ordinal(self, ds: pl.Expr) -> pl.Expr:
-        """Int64 ordinals of timestamps; consecutive periods differ by exactly 1."""
+        """Ordinals of timestamps, Int64, of days Int32; consecutive periods differ by exactly 1."""
         if self.freq.unit in _MONTHS:
             return (_months(ds) - self.phase // 32) // self._span
-        unit, ticks = self._unit(self.freq, self.dtype), ds.to_physical().cast(pl.Int64)
+        unit, ticks = self._unit(self.freq, self.dtype), ds.to_physical()
+        if unit == 1 and self.dtype == pl.Date:
+            return ticks  # numbers of days as they are stored
+        ticks = ticks.cast(pl.Int64)
         # Every step of such an expression is a column as long as the panel.
         since = ticks - self.phase if self.phase else ticks
         return since // unit if unit > 1 else since

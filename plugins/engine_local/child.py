@@ -30,6 +30,7 @@ class Child:
     """A worker process and the task it is at.
 
     ready: it has started well. used: it has been given a task before. task: what it is at now.
+    worked: seconds at all tasks before.
     """
 
     def __init__(self, function: str, threads: int) -> None:
@@ -42,6 +43,7 @@ class Child:
         theirs.close()
         self.ready = self.used = False
         self.task: Task | None = None
+        self.worked = 0.0
         self._since = 0.0
         self._hung_up = False
 
@@ -55,6 +57,7 @@ class Child:
     def release(self) -> Task:
         """The task it has finished."""
         assert self.task is not None
+        self.worked += self.seconds
         task, self.task = self.task, None
         return task
 

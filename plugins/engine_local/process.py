@@ -27,10 +27,22 @@ Result = Mapping[str, Any]
 
 
 class ProcessExecutor:
-    """The executor `process`."""
+    """The executor `process`. Within a `with` block its processes wait for a next `map`."""
 
     def __init__(self, params: ProcessParams) -> None:
         self.params = params
+        self._keeps = False
+        self._crew: _Crew | None = None
+
+    def __enter__(self) -> ProcessExecutor:
+        self._keeps = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._keeps = False
+        if self._crew is not None:
+            self._crew.dismiss()
+        self._crew = None
 
     def map(
         self,
@@ -45,14 +57,22 @@ class ProcessExecutor:
         the place of its own. EngineError naming the task if its function raises. On any error, on
         an interrupt, and when the iterator is closed early, the processes are ended.
         """
-        crew = _Crew(function, folder, tasks, self.workers(len(tasks)), self.params.threads)
+        crew, self._crew = self._crew, None
+        if crew is None or crew.function != function:
+            if crew is not None:
+                crew.dismiss()
+            crew = _Crew(function, self.params.threads)
         try:
+            crew.take(folder, tasks, self.workers(len(tasks)))
             while crew.busy:
                 yield from crew.work(report)
         except BaseException:
             crew.end()
             raise
-        crew.dismiss()
+        if self._keeps and self._crew is None:
+            self._crew = crew
+        else:
+            crew.dismiss()
 
     def workers(self, tasks: int) -> int:
         """Processes for this many tasks."""
@@ -63,14 +83,20 @@ class ProcessExecutor:
 class _Crew:
     """The processes at work and the tasks that wait for one."""
 
-    def __init__(
-        self, function: str, folder: Path, tasks: Sequence[Task], size: int, threads: int
-    ) -> None:
-        self._function, self._folder = function, folder
-        named = ({**task, "name": name_of(task, i)} for i, task in enumerate(tasks))
-        self._waiting = deque(named)
-        self._size, self._threads = size, threads
+    def __init__(self, function: str, threads: int) -> None:
+        self.function, self._threads = function, threads
+        self._waiting: deque[Task] = deque()
         self._children: list[Child] = []
+
+    def take(self, folder: Path, tasks: Sequence[Task], size: int) -> None:
+        """Take over tasks for at most so many processes; those that wait from before come first."""
+        self._folder, self._size = folder, size
+        named = ({**task, "name": name_of(task, i)} for i, task in enumerate(tasks))
+        self._waiting.extend(named)
+        # Who has worked longest has loaded and compiled most.
+        idle = sorted(self._children, key=lambda child: -child.worked)
+        self._children = [child for child in idle[:size] if not child.ended]
+        _dismiss([child for child in idle if child not in self._children])
 
     @property
     def busy(self) -> bool:
@@ -79,6 +105,7 @@ class _Crew:
 
     def work(self, report: Report) -> Iterator[Result]:
         """Wait for the next thing to happen; the results that it brings."""
+        self._employ_idle()
         self._fill_up()
         heard = [child.connection for child in self._children]
         seen = [child.process.sentinel for child in self._children]
@@ -93,17 +120,24 @@ class _Crew:
                 seconds = child.seconds
                 self._part_with(child)
                 yield stopped(child.release(), seconds)
-            elif child.ready and child.task is None and self._waiting:
+            else:
                 self._employ(child)
+
+    def _employ_idle(self) -> None:
+        """Give tasks to processes that wait for one."""
+        for child in list(self._children):
+            self._employ(child)
 
     def _fill_up(self) -> None:
         """As many processes as there is work for."""
         at_work = sum(child.task is not None for child in self._children)
         while len(self._children) < min(self._size, at_work + len(self._waiting)):
-            self._children.append(Child(self._function, self._threads))
+            self._children.append(Child(self.function, self._threads))
 
     def _employ(self, child: Child) -> None:
-        """Give the next task to an idle process, or to a new one if it asks for that."""
+        """Give the next task to a process if it is idle, or to a new one if it asks for that."""
+        if not child.ready or child.task is not None or not self._waiting:
+            return
         if child.used and self._waiting[0].get("fresh"):
             self._children.remove(child)
             child.dismiss(_PATIENCE_SECONDS)
@@ -132,11 +166,16 @@ class _Crew:
 
     def dismiss(self) -> None:
         """Let all processes go, now that there is nothing left to do."""
-        for child in self._children:
-            child.connection.close()
-        until = time.monotonic() + _PATIENCE_SECONDS
-        for child in self._children:
-            child.dismiss(max(until - time.monotonic(), 0))
+        _dismiss(self._children)
+
+
+def _dismiss(children: Sequence[Child]) -> None:
+    """Let idle processes leave by themselves, all at once."""
+    for child in children:
+        child.connection.close()
+    until = time.monotonic() + _PATIENCE_SECONDS
+    for child in children:
+        child.dismiss(max(until - time.monotonic(), 0))
 
 
 def _results(child: Child, report: Report, most: int | None) -> Iterator[Result]:

@@ -93,6 +93,62 @@ def test_process_works_elsewhere_with_at_most_the_asked_processes() -> None:
     assert 1 <= len(pids) <= 2
 
 
+def pids(results: list[dict]) -> set[int]:
+    return {result["pid"] for result in results}
+
+
+def test_within_a_block_the_processes_wait_for_the_next_tasks() -> None:
+    with process(workers=2) as executor:
+        first = pids(run(executor, "square", tasks(9)))
+        again = run(executor, "square", tasks(9))
+        assert pids(again) <= first
+        assert {r["name"]: r["square"] for r in again} == {f"task/{i}": i * i for i in range(9)}
+        alone = pids(run(executor, "square", tasks(1)))
+        assert alone <= first
+        assert all(gone(pid) for pid in first - alone), "one task needs one process"
+    assert all(gone(pid) for pid in first)
+
+
+def test_outside_of_a_block_no_process_is_left() -> None:
+    executor = process(workers=2)
+    assert all(gone(pid) for pid in pids(run(executor, "square", tasks(9))))
+    with executor:
+        first = pids(run(executor, "square", tasks(2)))
+    assert not first & pids(run(executor, "square", tasks(2)))
+
+
+def test_a_block_that_ends_with_an_error_leaves_no_process() -> None:
+    with pytest.raises(KeyboardInterrupt), process(workers=2) as executor:
+        first = pids(run(executor, "square", tasks(4)))
+        raise KeyboardInterrupt
+    assert all(gone(pid) for pid in first)
+
+
+def test_another_function_and_a_fresh_task_get_processes_of_their_own() -> None:
+    with process(workers=2) as executor:
+        first = pids(run(executor, "square", tasks(4)))
+        fresh = [{**task, "fresh": True} for task in tasks(2)]
+        second = pids(run(executor, "square", fresh))
+        assert len(second) == 2 and not first & second
+        assert len(run(executor, "numbers", tasks(2))) == 2
+
+
+@posix
+def test_a_process_that_died_while_it_waited_costs_no_task() -> None:
+    with process(workers=1) as executor:
+        (first,) = pids(run(executor, "square", tasks(2)))
+        os.kill(first, signal.SIGKILL)
+        again = run(executor, "square", tasks(3))
+        assert [r["square"] for r in again] == [0, 1, 4]
+
+
+def test_a_failed_task_ends_the_processes_and_the_next_ones_are_new() -> None:
+    with process(workers=1) as executor:
+        with pytest.raises(EngineError, match="bad"):
+            run(executor, "fail", named("fine", "bad"))
+        assert len(run(executor, "fail", named("fine"))) == 1
+
+
 def test_there_are_never_more_workers_than_tasks() -> None:
     assert process(workers=8).workers(3) == 3
     assert process(workers=2).workers(3) == 2
