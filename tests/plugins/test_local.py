@@ -138,6 +138,7 @@ def test_a_process_that_died_while_it_waited_costs_no_task() -> None:
     with process(workers=1) as executor:
         (first,) = pids(run(executor, "square", tasks(2)))
         os.kill(first, signal.SIGKILL)
+        os.waitid(os.P_PID, first, os.WEXITED | os.WNOWAIT)
         again = run(executor, "square", tasks(3))
         assert [r["square"] for r in again] == [0, 1, 4]
 
