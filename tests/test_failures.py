@@ -117,7 +117,8 @@ def back_test(
     whole = panel(rows(periods=30, future=3) if frame is None else frame, past=(), ahead=3)
     work = prepare(folder, whole, spec, registry)
     tasks = backtest_tasks(whole, spec, make_folds(whole, spec), capabilities(spec, registry))
-    return work, execute(work, tasks, Observers(registry), Execution())
+    with executing(work, Observers(registry)) as execute:
+        return work, execute(tasks, Execution())
 
 
 def filled(folder: Path, registry: Registry, spec: RunSpec) -> tuple[Workspace, Filled]:
