@@ -17,7 +17,7 @@ from engine.components import Capabilities, Model, Params
 from engine.contracts import Prediction, Training
 from engine.data.panel import Future, Panel
 from engine.errors import EngineError
-from engine.execute import Execution, TaskError, execute
+from engine.execute import Execution, TaskError, executing
 from engine.failures import Filled, fill_from_fallback, skipped_series
 from engine.observers import Observers
 from engine.registry import Registry
