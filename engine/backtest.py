@@ -225,7 +225,7 @@ def _global_first(tasks: list[Task]) -> list[Task]:
 
 def _shards(n_series: int, able: Capabilities) -> list[tuple[int, int] | None]:
     """Cut the series of local models into a number of sets that does not depend on the workers."""
-    if able.scope != "local":
+    if able.scope != "local" or able.vectorized:
         return [None]
     size = max(32, math.ceil(n_series / MAX_SHARDS))
     return [(i, min(i + size, n_series)) for i in range(0, n_series, size)]

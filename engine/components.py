@@ -40,6 +40,8 @@ class Capabilities:
     models get rows of features, and the engine's horizon strategy makes the steps.
     `scope`: `local` models fit one series at a time, so that the engine may split the series over
     tasks; `global` models need all series in one fit.
+    `vectorized`: a local model that fits many series in less time than it takes to split them, so that
+    they stay together.
     """
 
     input: Literal["panel", "design"] = "panel"
@@ -50,6 +52,7 @@ class Capabilities:
     quantiles: bool = False
     missing_values: bool = False
     mergeable: bool = False
+    vectorized: bool = False
 
 
 @dataclass(frozen=True)

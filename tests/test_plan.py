@@ -33,7 +33,7 @@ horizon: 7
 quantiles: [0.1, 0.9]
 features: [{use: lags, lags: [0]}, {use: promo, price: price, flags: [promo]}]
 models:
-  snaive: {use: seasonal_naive, season: 7}
+  arima: {use: arima, order: [1, 0, 0]}
   ridge: {use: ridge}
 backtest: {folds: 2, calibration: 1}
 evaluate: {metrics: [mae, wape]}
@@ -71,14 +71,14 @@ def test_it_counts_the_tasks_that_the_run_then_does(trial, loaded, registry, tmp
     for model in plan.models:
         assert model.tasks == sum(name.startswith(model.model + "/") for name in done)
     assert plan.rows == outcome.manifest["data"]["rows"]
-    assert {m.model: m.fits for m in plan.models} == {"snaive": 40 * 3, "ridge": 3}
+    assert {m.model: m.fits for m in plan.models} == {"arima": 40 * 2, "ridge": 3}
 
 
 def test_every_sample_was_tried_smallest_first_and_the_last_one_is_all(trial):
     sizes = [panel.n_series for panel in samples(trial.panel)]
     assert sizes == sorted(sizes)
     assert sizes[-1] == 40
-    rows = [p.rows for p in trial.points["snaive"]]
+    rows = [p.rows for p in trial.points["arima"]]
     assert len(rows) == len(sizes)
     assert rows == sorted(rows)
     assert trial.reasons == {}
@@ -87,7 +87,7 @@ def test_every_sample_was_tried_smallest_first_and_the_last_one_is_all(trial):
 
 
 def test_a_global_model_of_few_rows_is_tried_on_all_of_them_at_once(trial):
-    everything = trial.points["snaive"][-1].rows
+    everything = trial.points["arima"][-1].rows
     assert [p.rows for p in trial.points["ridge"]] == [everything, everything]
 
 
@@ -100,18 +100,19 @@ def points(fixed: float, per_row: float, cold: float = 0.0, busy: float = 0.01) 
 
 
 def test_seconds_grow_with_rows_and_a_first_fit_is_paid_once_a_worker(trial, loaded):
-    by = {"snaive": points(0.5, 0.01, cold=3.0), "ridge": points(0.5, 0.01)}
+    by = {"arima": points(0.5, 0.01, cold=3.0), "ridge": points(0.5, 0.01)}
     plan = planned(trial, loaded, points=by, workers=1)
-    snaive, ridge = plan.models
+    arima, ridge = plan.models
     rows = [40 * (90 - 7 * ahead) for ahead in (3, 2, 1)]
     assert ridge.seconds == pytest.approx(sum(0.5 + 0.01 * n for n in rows))
-    assert snaive.seconds == pytest.approx(6 * 0.5 + sum(0.01 * n for n in rows) + 3.0)
+    # A model with quantiles of its own needs no fold for calibration; 40 series are two parts.
+    assert arima.seconds == pytest.approx(4 * 0.5 + sum(0.01 * n for n in rows[1:]) + 3.0)
     assert ridge.memory == pytest.approx(10**8 + 100 * max(rows), rel=1e-6)
 
 
 def test_later_fits_that_begin_with_earlier_sums_cost_a_part(trial, loaded):
     assert trial.growing == {"ridge"}
-    by = {"snaive": points(0.1, 0.0), "ridge": points(10.0, 0.0)}
+    by = {"arima": points(0.1, 0.0), "ridge": points(10.0, 0.0)}
     for workers, whole in ((1, 1), (2, 2), (5, 3)):
         plan = planned(trial, loaded, points=by, workers=workers, growing=trial.growing)
         assert plan.models[1].seconds == pytest.approx(10.0 * (whole + GROWN * (3 - whole)))
@@ -121,28 +122,28 @@ def test_two_samples_of_about_one_size_do_not_make_a_slope(trial, loaded):
     """The last sample may be hardly larger than the one before; their difference is noise."""
     sizes = ((100, 0.1, 1), (400, 0.1, 1), (160_000, 0.1, 1), (165_000, 0.3, 2))
     noisy = [Point(rows, seconds, 0.01, held * 10**8) for rows, seconds, held in sizes]
-    by = {"snaive": noisy, "ridge": points(0.1, 0.0)}
-    snaive, _ = planned(trial, loaded, points=by, workers=1).models
-    assert snaive.seconds == pytest.approx(6 * 0.1, rel=0.1)
-    assert snaive.memory == pytest.approx(10**8, rel=0.1)
+    by = {"arima": noisy, "ridge": points(0.1, 0.0)}
+    arima, _ = planned(trial, loaded, points=by, workers=1).models
+    assert arima.seconds == pytest.approx(4 * 0.1, rel=0.1)
+    assert arima.memory == pytest.approx(10**8, rel=0.1)
 
 
 def test_a_task_of_a_part_of_the_only_sample_takes_that_part_of_its_time(trial, loaded):
     """A busy machine may leave time for the smallest sample and the whole panel only."""
-    rows = [40 * (90 - 7 * ahead) for ahead in (3, 2, 1)]
-    by = {"snaive": [Point(100, 5.0, 0.5, 10**8), Point(rows[-1], 30.0, 0.5, 10**8)]}
+    rows = [40 * (90 - 7 * ahead) for ahead in (2, 1)]
+    by = {"arima": [Point(100, 5.0, 0.5, 10**8), Point(rows[-1], 30.0, 0.5, 10**8)]}
     plan = planned(trial, loaded, points={**by, "ridge": points(0.1, 0.0)}, workers=1)
-    assert plan.models[0].tasks == 6
+    assert plan.models[0].tasks == 4
     assert plan.models[0].seconds == pytest.approx(30.0 * sum(rows) / rows[-1] + 5.0, rel=0.1)
 
 
 def test_two_workers_halve_the_backtest_but_not_below_its_longest_task(trial, loaded):
-    even = {"snaive": points(1.0, 0.0), "ridge": points(2.0, 0.0)}
+    even = {"arima": points(1.0, 0.0), "ridge": points(2.0, 0.0)}
     alone = planned(trial, loaded, points=even, workers=1, startup=0.0)
     shared = planned(trial, loaded, points=even, workers=2, startup=0.0)
-    assert alone.stages["backtest"] == pytest.approx(12.0)
-    assert shared.stages["backtest"] == pytest.approx(6.0)
-    one = {"snaive": points(0.0, 0.0), "ridge": points(60.0, 0.0)}
+    assert alone.stages["backtest"] == pytest.approx(10.0)
+    assert shared.stages["backtest"] == pytest.approx(5.0)
+    one = {"arima": points(0.0, 0.0), "ridge": points(60.0, 0.0)}
     many = planned(trial, loaded, points=one, workers=9, startup=0.0)
     assert many.stages["backtest"] == pytest.approx(60.0)
 
@@ -151,7 +152,7 @@ def test_two_samples_of_a_global_model_make_a_slope(trial, loaded):
     """Sums over groups cost by their number, whatever the rows: most of the cost is fixed."""
     rows = [40 * (90 - 7 * ahead) for ahead in (3, 2, 1)]
     few = [Point(100, 4.0, 0.5, 10**8), Point(200, 4.1, 0.5, 10**8)]
-    by = {"snaive": points(0.1, 0.0), "ridge": few}
+    by = {"arima": points(0.1, 0.0), "ridge": few}
     plan = planned(trial, loaded, points=by, workers=1)
     assert plan.models[1].seconds == pytest.approx(sum(3.9 + 0.001 * n for n in rows))
 
@@ -175,19 +176,19 @@ def test_a_model_of_sums_is_tried_on_samples_that_have_all_of_them(registry, tmp
     full = sum(size == made.panel.series["item"].n_unique() for size in sizes)
     assert 0 < full < len(sizes)
     assert len(made.points["ridge"]) == max(full, 2)
-    assert made.points["ridge"][0].rows > made.points["snaive"][0].rows
+    assert made.points["ridge"][0].rows > made.points["arima"][0].rows
     assert made.first["evaluate"] > 0
 
 
 def test_workers_beyond_the_processors_that_fits_keep_busy_help_nothing(trial, loaded, monkeypatch):
     monkeypatch.setattr("engine.plan.estimate.cores", lambda: 4)
-    greedy = {"snaive": points(0.0, 0.0), "ridge": points(10.0, 0.0, busy=4.0)}
+    greedy = {"arima": points(0.0, 0.0), "ridge": points(10.0, 0.0, busy=4.0)}
     plan = planned(trial, loaded, points=greedy, workers=3, startup=0.0)
     assert plan.stages["backtest"] == pytest.approx(3 * 10.0)
 
 
 def test_a_model_that_could_not_be_fitted_has_no_time_but_a_reason(trial, loaded):
-    by = {"snaive": points(1.0, 0.0), "ridge": []}
+    by = {"arima": points(1.0, 0.0), "ridge": []}
     plan = planned(trial, loaded, points=by, reasons={"ridge": "too cold"})
     assert plan.models[1].seconds is None
     assert plan.models[1].reason == "too cold"
@@ -205,7 +206,7 @@ def test_whatever_was_measured_no_estimate_is_negative_or_below_what_was_seen(
     made = [
         Point(100 * 4**i, s, 1.0, m) for i, (s, m) in enumerate(zip(seconds, memory, strict=False))
     ]
-    plan = planned(trial, loaded, points={"snaive": made, "ridge": made})
+    plan = planned(trial, loaded, points={"arima": made, "ridge": made})
     for model in plan.models:
         assert model.seconds is not None
         assert model.seconds >= 0
@@ -272,7 +273,7 @@ def test_as_json_it_is_one_document(home, capsys):
     out, err = capsys.readouterr()
     document = json.loads(out)
     assert err == ""
-    assert [model["model"] for model in document["models"]] == ["snaive", "ridge"]
+    assert [model["model"] for model in document["models"]] == ["arima", "ridge"]
     assert document["seconds"] == pytest.approx(sum(document["stages"].values()))
 
 
@@ -299,7 +300,7 @@ def test_no_warning_where_it_will_do_or_nobody_knows(needed, available):
 def test_beyond_a_few_shards_a_streamed_model_grows_by_the_panel_alone(trial, loaded):
     points = {
         name: [Point(1_000, 1.0, 1.0, 10**9), Point(2_000, 2.0, 1.0, 2 * 10**9)]
-        for name in ("snaive", "ridge")
+        for name in ("arima", "ridge")
     }
     spec = loaded.spec.model_copy(
         update={"run": loaded.spec.run.model_copy(update={"shard_rows": 500})}

@@ -15,5 +15,7 @@ def engine_models() -> Iterator[Model]:
         "engine_naive.model:SeasonalNaive",
         params=SeasonalNaiveParams,
         summary="the last observed value of the same season, or the mean of the last few",
-        capabilities=Capabilities(input="panel", scope="local", missing_values=True),
+        capabilities=Capabilities(
+            input="panel", scope="local", missing_values=True, vectorized=True
+        ),
     )

@@ -32,6 +32,9 @@ _CHUNK_ROWS = 4_096
 
 _SHIFT_ROWS = 4_096
 
+_LEAST_SPARED = 200
+"""Products of two columns that held features spare in a group, from which it pays to copy all sums."""
+
 
 @dataclass(frozen=True)
 class Basis:
@@ -131,6 +134,10 @@ def block_statistics(
     edges = np.concatenate([[0], firsts, [rows]]).astype(np.int64)
     missing = _missing_features(block.X)
     held = _held_features(block.X, edges) if by_series else np.empty(0, np.int64)
+    width = FEATURES + len(basis.features) + missing.size
+    spared = (1.0 - (1.0 - held.size / width) ** 2) * rows
+    if spared < _LEAST_SPARED * (edges.size - 1):
+        held = held[:0]
     weight = row_weights(block, basis, half_life, weight_feature)
     weighted = half_life is not None or weight_feature is not None
     # Infinite values are reported below, by name.

@@ -173,6 +173,7 @@ def test_an_infinite_feature_is_named():
 @pytest.mark.parametrize("scope", ["local", "partial"])
 def test_what_a_series_holds_constant_is_summed_like_any_other_column(scope, monkeypatch):
     shared = shared_of([1, 7])
+    monkeypatch.setattr(statistics_module, "_LEAST_SPARED", 0)
     quick = plain_statistics(shared, scope=scope, interactions=ACROSS, decay=20.0)
     monkeypatch.setattr(statistics_module, "_held_features", lambda X, edges: np.empty(0, np.int64))
     every = plain_statistics(shared, scope=scope, interactions=ACROSS, decay=20.0)
