@@ -20,6 +20,9 @@ from engine.spec.model import RunSpec
 Kind = Literal["backtest", "calibration", "final"]
 MAX_SHARDS = 32
 
+VECTORIZED_ROWS = 2_000_000
+"""Rows from which also a vectorized model gets its series in parts, for the memory of their copies."""
+
 
 @dataclass(frozen=True, slots=True)
 class Fold:
@@ -167,7 +170,7 @@ def backtest_tasks(
     last = panel.end - spec.gap - spec.horizon
     for model in spec.models:
         used = _folds_of(spec, model, able[model], folds)
-        shards = _shards(panel.n_series, able[model])
+        shards = _shards(panel, able[model])
         if spec.backtest.refit:
             chain = _chain(spec, model, able[model], used)
             for fold in used:
@@ -190,7 +193,7 @@ def final_tasks(
     """Tasks that forecast beyond the data, from the panel's end; folds: of the back-test before."""
     tasks: list[Task] = []
     for model in models:
-        shards = _shards(panel.n_series, able[model])
+        shards = _shards(panel, able[model])
         made = _tasks(spec, model, "final", panel.end, [panel.end], shards)
         earlier = _chain(spec, model, able[model], _folds_of(spec, model, able[model], folds))
         tasks += [replace(task, after=earlier) for task in made]
@@ -223,11 +226,15 @@ def _global_first(tasks: list[Task]) -> list[Task]:
     return sorted(tasks, key=lambda task: task.series is not None)
 
 
-def _shards(n_series: int, able: Capabilities) -> list[tuple[int, int] | None]:
+def _shards(panel: Panel, able: Capabilities) -> list[tuple[int, int] | None]:
     """Cut the series of local models into a number of sets that does not depend on the workers."""
-    if able.scope != "local" or able.vectorized:
+    n_series = panel.n_series
+    most = MAX_SHARDS
+    if able.vectorized:
+        most = min(most, math.ceil(panel.frame.height / VECTORIZED_ROWS))
+    if able.scope != "local" or most <= 1:
         return [None]
-    size = max(32, math.ceil(n_series / MAX_SHARDS))
+    size = max(32, math.ceil(n_series / most))
     return [(i, min(i + size, n_series)) for i in range(0, n_series, size)]
 
 

@@ -41,7 +41,7 @@ class Capabilities:
     `scope`: `local` models fit one series at a time, so that the engine may split the series over
     tasks; `global` models need all series in one fit.
     `vectorized`: a local model that fits many series in less time than it takes to split them, so that
-    they stay together.
+    those of a small panel stay together.
     """
 
     input: Literal["panel", "design"] = "panel"

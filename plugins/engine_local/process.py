@@ -27,7 +27,7 @@ Result = Mapping[str, Any]
 
 
 class ProcessExecutor:
-    """The executor `process`. Within a `with` block its processes wait for a next `map`."""
+    """The executor `process`. Within a `with` block one of its processes waits for a next `map`."""
 
     def __init__(self, params: ProcessParams) -> None:
         self.params = params
@@ -70,6 +70,7 @@ class ProcessExecutor:
             crew.end()
             raise
         if self._keeps and self._crew is None:
+            crew.dismiss(but=1)
             self._crew = crew
         else:
             crew.dismiss()
@@ -89,14 +90,12 @@ class _Crew:
         self._children: list[Child] = []
 
     def take(self, folder: Path, tasks: Sequence[Task], size: int) -> None:
-        """Take over tasks for at most so many processes; those that wait from before come first."""
+        """Take over tasks for at most so many processes; one that waits from before is the first."""
         self._folder, self._size = folder, size
         named = ({**task, "name": name_of(task, i)} for i, task in enumerate(tasks))
         self._waiting.extend(named)
-        # Who has worked longest has loaded and compiled most.
-        idle = sorted(self._children, key=lambda child: -child.worked)
-        self._children = [child for child in idle[:size] if not child.ended]
-        _dismiss([child for child in idle if child not in self._children])
+        for child in [child for child in self._children if child.ended]:
+            self._part_with(child)
 
     @property
     def busy(self) -> bool:
@@ -164,18 +163,18 @@ class _Crew:
         for child in self._children:
             child.end()
 
-    def dismiss(self) -> None:
-        """Let all processes go, now that there is nothing left to do."""
-        _dismiss(self._children)
+    def dismiss(self, but: int = 0) -> None:
+        """Let processes go, now that there is nothing left to do; all but some.
 
-
-def _dismiss(children: Sequence[Child]) -> None:
-    """Let idle processes leave by themselves, all at once."""
-    for child in children:
-        child.connection.close()
-    until = time.monotonic() + _PATIENCE_SECONDS
-    for child in children:
-        child.dismiss(max(until - time.monotonic(), 0))
+        Who has worked longest stays: it has loaded and compiled most. The others would hold memory.
+        """
+        idle = sorted(self._children, key=lambda child: -child.worked)
+        self._children = idle[:but]
+        for child in idle[but:]:
+            child.connection.close()
+        until = time.monotonic() + _PATIENCE_SECONDS
+        for child in idle[but:]:
+            child.dismiss(max(until - time.monotonic(), 0))
 
 
 def _results(child: Child, report: Report, most: int | None) -> Iterator[Result]:
