@@ -16,7 +16,7 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.data.forecast import quantile_column
-from engine.data.panel import Panel
+from engine.data.panel import Panel, each_series
 
 FEW = 40
 """With fewer residuals than this, the residuals of all steps are used for one."""
@@ -72,14 +72,12 @@ def calibrate(
 
 def history_size(panel: Panel, cutoffs: Sequence[int]) -> pl.DataFrame:
     """Mean |y| of each series up to each cutoff: `unique_id, cutoff, size`."""
+    rows, size = panel.frame.select("unique_id", "ds", "y"), pl.col("y").abs().mean()
     frames = []
     for cutoff in cutoffs:
-        upto = panel.frame.filter(pl.col("ds") <= panel.grid.timestamp(cutoff))
-        frames.append(
-            upto.group_by("unique_id", maintain_order=True)
-            .agg(size=pl.col("y").abs().mean().fill_null(0.0))
-            .with_columns(cutoff=pl.lit(cutoff, dtype=pl.Int64))
-        )
+        upto = rows.filter(pl.col("ds") <= panel.grid.timestamp(cutoff))
+        sizes = each_series(upto, size.fill_null(0.0).alias("size"))
+        frames.append(sizes.with_columns(cutoff=pl.lit(cutoff, dtype=pl.Int64)))
     return pl.concat(frames)
 
 

@@ -11,7 +11,7 @@ import polars as pl
 
 from engine.contracts import MetricColumns, MetricData, PanelMetric, RowMetric
 from engine.data.forecast import quantile_column
-from engine.data.panel import Panel
+from engine.data.panel import Panel, each_series
 from engine.errors import PluginError, blaming
 from engine.registry import Registry, build
 from engine.spec.crosscheck import metric_name
@@ -188,10 +188,9 @@ def _sums(
 
 
 def _scales(panel: Panel, scale: pl.Expr, cutoff: int) -> pl.DataFrame:
-    history = panel.until(cutoff).frame
-    return history.group_by("unique_id", maintain_order=True).agg(
-        scale.cast(pl.Float64).alias("scale"), pl.lit(cutoff, dtype=pl.Int64).alias("cutoff")
-    )
+    narrow = panel.with_frame(panel.frame.select("unique_id", "ds", "y"))
+    scales = each_series(narrow.until(cutoff).frame, scale.cast(pl.Float64).alias("scale"))
+    return scales.with_columns(cutoff=pl.lit(cutoff, dtype=pl.Int64))
 
 
 def _totals(sums: pl.DataFrame, by: Sequence[str]) -> pl.DataFrame:

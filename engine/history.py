@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 
-from engine.data.panel import Panel
+from engine.data.panel import Panel, each_series
 from engine.ingest import declared_roles
 from engine.spec.model import RunSpec
 
@@ -25,19 +25,20 @@ def series_profile(panel: Panel, spec: RunSpec) -> pl.DataFrame:
     """
     roles = declared_roles(spec)
     y, sold = pl.col("y"), pl.col("y").filter(pl.col("y") != 0)
-    history = replace(panel, fill="").until(panel.end).frame
-    stats = history.group_by("unique_id", maintain_order=True).agg(
-        first=pl.col("ds").min(),
-        rows=pl.len(),
-        missing=y.null_count(),
-        total=y.sum(),
-        mean=y.mean(),
-        std=y.std(),
-        max=y.max(),
-        zeros=(y == 0).sum(),
-        sales=sold.count(),
-        sales_mean=sold.mean(),
-        sales_std=sold.std(ddof=0),
+    narrow = replace(panel, fill="", frame=panel.frame.select("unique_id", "ds", "y"))
+    stats = each_series(
+        narrow.until(panel.end).frame,
+        pl.col("ds").min().alias("first"),
+        pl.len().alias("rows"),
+        y.null_count().alias("missing"),
+        y.sum().alias("total"),
+        y.mean().alias("mean"),
+        y.std().alias("std"),
+        y.max().alias("max"),
+        (y == 0).sum().alias("zeros"),
+        sold.count().alias("sales"),
+        sold.mean().alias("sales_mean"),
+        sold.std(ddof=0).alias("sales_std"),
     )
     keys = [c for c in roles.keys if c != "unique_id"]
     columns = dict.fromkeys(["unique_id", *keys, *roles.static])

@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.data.checks import negative_target
-from engine.data.panel import Panel
+from engine.data.panel import Panel, each_series
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -61,8 +61,11 @@ def target_transform(history: Panel, target: str, scale: str, model: str) -> Tar
     factor = np.ones(history.n_series)
     if scale != "none":
         y = pl.col("y").log1p() if target == "log1p" else pl.col("y")
-        sums = history.frame.group_by("unique_id", maintain_order=True).agg(
-            mean=y.mean(), deviation=y.std(), size=y.abs().mean()
+        sums = each_series(
+            history.frame.select("unique_id", "y"),
+            y.mean().alias("mean"),
+            y.std().alias("deviation"),
+            y.abs().mean().alias("size"),
         )
         if scale == "mean":
             factor = _positive(sums["size"])

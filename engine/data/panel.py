@@ -198,6 +198,17 @@ class Panel:
         return mask
 
 
+def each_series(frame: pl.DataFrame, *values: pl.Expr) -> pl.DataFrame:
+    """One row a series of a frame sorted by (unique_id, ds): `unique_id` and an aggregation each."""
+    names = frame.schema["unique_id"]
+    if not isinstance(names, pl.Enum):
+        return frame.group_by("unique_id", maintain_order=True).agg(values)
+    # Said to be sorted, groups are slices of the rows: nothing is hashed and nothing gathered.
+    keyed = frame.with_columns(pl.col("unique_id").to_physical().set_sorted())
+    made = keyed.group_by("unique_id", maintain_order=True).agg(values)
+    return made.with_columns(pl.col("unique_id").cat.to(names))
+
+
 @dataclass(frozen=True)
 class Future:
     """What is known of the steps after a cutoff; it has no `y`, by construction.
