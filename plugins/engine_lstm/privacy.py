@@ -21,8 +21,6 @@ import numpy as np
 import optax
 import polars as pl
 from jax import Array
-from scipy.special import gammaln, logsumexp
-from scipy.stats import binom
 
 _ORDERS = np.arange(2, 513)
 _SLOTS_MULTIPLE = 8
@@ -67,6 +65,8 @@ def slots_for(n_series: int, privacy: Privacy) -> int:
     """
     most = n_series
     if privacy.rate < 1.0:
+        from scipy.stats import binom  # half a second, which other trainings spare
+
         rare = _CROWDED * privacy.delta / privacy.steps
         most = min(int(binom.isf(rare, n_series, privacy.rate)) + 1, n_series)
     return -(-most // _SLOTS_MULTIPLE) * _SLOTS_MULTIPLE
@@ -90,6 +90,8 @@ def _divergence(order: int, noise: float, rate: float) -> float:
     """Rényi divergence of one step at an integer order."""
     if rate == 1.0:
         return order / (2 * noise**2)
+    from scipy.special import gammaln, logsumexp
+
     k = np.arange(order + 1)
     chosen = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
     drawn = k * np.log(rate) + (order - k) * np.log1p(-rate)
