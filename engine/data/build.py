@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import polars as pl
 
@@ -107,13 +109,15 @@ def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> p
         if schema[c].is_numeric() or schema[c] == pl.Boolean
     ]
     texts = [c for c in (*roles.covariates, *roles.static) if c not in numbers]
-    # In one piece before they are cast: what is made of many pieces would be copied once more.
-    frame = frame.with_columns(
-        frame["ds"].rechunk(),
-        frame["y"].rechunk().cast(pl.Float64),
-        *(_as_number(frame[c], c in roles.covariates) for c in numbers),
-        *(_as_category(frame[c]) for c in texts),
-    )
+    with ThreadPoolExecutor(pl.thread_pool_size()) as pool:
+        # In one piece before they are cast: what is made of many pieces would be copied once more.
+        made = [
+            pool.submit(frame["ds"].rechunk),
+            pool.submit(lambda: frame["y"].rechunk().cast(pl.Float64)),
+            *(pool.submit(_as_number, frame[c], c in roles.covariates) for c in numbers),
+            *(pool.submit(_as_category, frame[c]) for c in texts),
+        ]
+        frame = frame.with_columns(column.result() for column in made)
     checks.finite(frame, "y", roles.keys)
     for column in roles.covariates:
         if schema[column].is_float() or schema[column].is_decimal():
