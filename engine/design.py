@@ -20,6 +20,7 @@ from engine.data.panel import Future, IntArray, Panel
 from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static, known_rows
 from engine.mergeable import MergeableDesignModel, Statistics
 from engine.shard import Ahead, DesignShard, FeatureValues
+from engine.windows import SeriesRows
 
 SHARD_ROWS = 250_000
 CACHE_BYTES = 3_000_000_000
@@ -145,19 +146,20 @@ class _Shards:
             offset += panel.n_series
 
     def _evaluated(self, offset: int, panel: Panel) -> DesignShard:
+        series = SeriesRows(panel.offsets[:-1], panel.frame.height)
         values = FeatureValues(
-            history=evaluate(panel.frame, self._plan.of("history")),
-            aligned=evaluate(panel.frame, self._plan.of("aligned")),
-            known=self._known(offset, panel),
+            history=evaluate(panel.frame, self._plan.of("history"), series),
+            aligned=evaluate(panel.frame, self._plan.of("aligned"), series),
+            known=self._known(offset, panel, series),
             static=evaluate_static(panel.series, self._plan.of("static")),
         )
         return DesignShard(offset, panel, values, self._plan, self._window)
 
-    def _known(self, offset: int, panel: Panel) -> Matrix:
+    def _known(self, offset: int, panel: Panel, series: SeriesRows) -> Matrix:
         features = self._plan.of("known")
         if self._dates is None:
             self._dates = evaluate_dates(self._panel, features)
-        values = evaluate_known(panel, features, self._dates)
+        values = evaluate_known(panel, features, self._dates, series)
         if self._future is not None and features:
             coming = self._future.select(np.arange(offset, offset + panel.n_series))
             return _seeing_ahead(values, panel, coming, features)
@@ -196,7 +198,10 @@ def lookback_of(features: Sequence[Feature], rows: int) -> int | None:
 
 
 def evaluate_known(
-    panel: Panel, features: Sequence[Feature], dates: Matrix | None = None
+    panel: Panel,
+    features: Sequence[Feature],
+    dates: Matrix | None = None,
+    series: SeriesRows | None = None,
 ) -> Matrix:
     """Values of known features for every row of a panel, from frames without `y`.
 
@@ -205,10 +210,10 @@ def evaluate_known(
     frame = panel.frame.select("unique_id", "ds", *panel.roles.future)
     rest = [number for number, feature in enumerate(features) if not _is_of_date(feature)]
     if len(rest) == len(features):
-        return evaluate(frame, features)
+        return evaluate(frame, features, series)
     dates = evaluate_dates(panel, features) if dates is None else dates
     out = np.empty((len(features), frame.height), dtype=np.float32)
-    out[rest] = evaluate(frame, [features[number] for number in rest])
+    out[rest] = evaluate(frame, [features[number] for number in rest], series)
     of_date = np.delete(np.arange(len(features)), rest)
     lengths, longest = panel.lengths, dates.shape[1]
     row: slice | IntArray = slice(None)

@@ -195,12 +195,17 @@ def add_cross_sections(panel: Panel, sections: Sequence[CrossSection]) -> Panel:
     return panel.with_frame(wide.select("unique_id", "ds", "y", *roles.covariates), roles)
 
 
-def evaluate(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
-    """Values of features for every row of a sorted frame, shape (features, rows), NaN for null."""
+def evaluate(
+    frame: pl.DataFrame, features: Sequence[Feature], series: SeriesRows | None = None
+) -> Matrix:
+    """Values of features for every row of a sorted frame, shape (features, rows), NaN for null.
+
+    series: where the series lie in the frame, if that is known.
+    """
     out = np.empty((len(features), frame.height), dtype=np.float32)
     if not features or not frame.height:
         return out
-    _write_windows(frame, features, out)
+    _write_windows(frame, features, series, out)
     rest = [i for i, feature in enumerate(features) if feature.window is None]
     if not rest:
         return out
@@ -223,12 +228,14 @@ def evaluate(frame: pl.DataFrame, features: Sequence[Feature]) -> Matrix:
     return out
 
 
-def _write_windows(frame: pl.DataFrame, features: Sequence[Feature], out: Matrix) -> None:
+def _write_windows(
+    frame: pl.DataFrame, features: Sequence[Feature], series: SeriesRows | None, out: Matrix
+) -> None:
     """Features that are lags or rolling statistics into their rows of `out`, a column at a time."""
     windows = [(f.window, row) for f, row in zip(features, out, strict=True) if f.window]
     if not windows:
         return
-    series = SeriesRows.of(frame["unique_id"])
+    series = series or SeriesRows.of(frame["unique_id"])
     for name in dict.fromkeys(window.column for window, _ in windows):
         own = [(window, row) for window, row in windows if window.column == name]
         WindowedColumn(frame[name], series).write(*zip(*own, strict=True))

@@ -97,7 +97,8 @@ class Panel:
 
     def y(self) -> npt.NDArray[np.float64]:
         """Target of each row, shape (rows,), NaN where it is missing."""
-        return self.frame["y"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
+        y = self.frame["y"].cast(pl.Float64)
+        return (y.fill_null(float("nan")) if y.null_count() else y).to_numpy()
 
     def numeric(self, columns: Sequence[str]) -> tuple[str, ...]:
         """Those of `columns` that hold numbers or flags, in order."""
@@ -171,7 +172,11 @@ class Panel:
     def _cut(self, keep: npt.NDArray[np.bool_], lengths: IntArray, end: int) -> Panel:
         if keep.all() and np.array_equal(lengths, self.lengths):
             return replace(self, end=end)
-        series = self.series.filter(pl.Series(keep))
+        number = np.flatnonzero(keep)
+        if number.size and number[-1] - number[0] == number.size - 1:
+            series = self.series.slice(int(number[0]), number.size)
+        else:
+            series = self.series.filter(pl.Series(keep))
         starts, firsts, kept = self.starts[keep], self.offsets[:-1][keep], lengths[keep]
         offsets = np.concatenate([[0], np.cumsum(kept)]).astype(np.int64)
         if (
