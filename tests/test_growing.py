@@ -139,7 +139,9 @@ def test_a_later_fold_reads_only_the_rows_since_the_one_before(tmp_path: Path, m
     read = []
     evaluate = engine.design.evaluate
     monkeypatch.setattr(
-        engine.design, "evaluate", lambda frame, f: (read.append(len(frame)), evaluate(frame, f))[1]
+        engine.design,
+        "evaluate",
+        lambda frame, *rest: (read.append(len(frame)), evaluate(frame, *rest))[1],
     )
     whole, spec = whole_panel(), spec_of({**RIDGE, "buckets": [3, 6]})
     tasks = tasks_of(whole, spec)
