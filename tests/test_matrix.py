@@ -117,7 +117,7 @@ def test_shards_hold_few_rows_and_give_the_same_matrix(
     heights: list[int] = []
     plain = design.evaluate
 
-    def recording(frame: pl.DataFrame, features: Any) -> Any:
+    def recording(frame: pl.DataFrame, *rest: Any) -> Any:
         heights.append(frame.height)
         return plain(frame, features)
 
