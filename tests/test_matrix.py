@@ -119,7 +119,7 @@ def test_shards_hold_few_rows_and_give_the_same_matrix(
 
     def recording(frame: pl.DataFrame, *rest: Any) -> Any:
         heights.append(frame.height)
-        return plain(frame, features)
+        return plain(frame, *rest)
 
     monkeypatch.setattr(design, "evaluate", recording)
     pieces = matrix("--set", "run.shard_rows=80")
