@@ -77,6 +77,8 @@ def invoke(arguments: list[str]) -> int:
     """Run the command line and return its exit code."""
     try:
         code = app(args=arguments, prog_name="engine", standalone_mode=False)
+        if code == EXIT_INTERRUPTED:
+            raise KeyboardInterrupt  # typer has made a number of it
         return code if isinstance(code, int) else 0
     except EngineError as error:
         typer.echo(f"error: {error}", err=True)

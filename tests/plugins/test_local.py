@@ -305,6 +305,21 @@ def test_workers_leave_the_interrupt_to_their_parent() -> None:
     assert all(r["deaf"] for r in run(process(), "environment", tasks(2)))
 
 
+@posix
+def test_the_first_worker_too_begins_life_deaf_to_the_interrupt() -> None:
+    code = (
+        "import signal\n"
+        "from multiprocessing import resource_tracker\n"
+        "from engine_local.child import _interrupts_held_back\n"
+        "with _interrupts_held_back():\n"
+        "    resource_tracker.getfd()  # as the start of a process does\n"
+        "    print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+        "print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["True", "False"]
+
+
 # ------------------------------------------------------------------------------ options
 
 
