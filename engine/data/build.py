@@ -150,7 +150,10 @@ def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.
     """Add `series` (a number in order of the keys) and split keys and statics off into a table."""
     keys = [f"key:{k}" for k in roles.keys]
     # Rows of one series mostly follow each other: only the first of each such run is looked up.
-    first = np.unique(np.concatenate([_changes(frame[k]) for k in keys]))
+    begins = np.zeros(frame.height, dtype=bool)
+    for key in keys:
+        begins[_changes(frame[key])] = True
+    first = np.flatnonzero(begins)
     lengths = np.diff(first, append=frame.height)
     heads = frame.select(_at(frame[k], first) for k in keys)
     found = heads.unique()
@@ -208,7 +211,8 @@ def _at(column: pl.Series, rows: IntArray) -> pl.Series:
     ends = np.cumsum([len(chunk) for chunk in chunks])
     split = np.searchsorted(rows, ends[:-1])
     parts = zip(chunks, np.split(rows, split), ends, strict=True)
-    return pl.concat(chunk.gather(own - (end - len(chunk))) for chunk, own, end in parts)
+    found = [chunk.gather(own - (end - len(chunk))) for chunk, own, end in parts]
+    return pl.concat(found, rechunk=True)
 
 
 def _aligned(frame: pl.DataFrame, grid: TimeGrid) -> pl.DataFrame:
