@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -100,6 +101,21 @@ def test_the_order_of_the_rows_does_not_matter(values: dict[str, dict[int, float
     built, shuffled = plain(frame), plain(frame.sample(fraction=1, shuffle=True, seed=seed))
     assert built.frame.equals(shuffled.frame)
     assert built.series.equals(shuffled.series)
+
+
+@settings(max_examples=50, deadline=None)
+@given(values=Ragged, seed=st.integers(0, 9), cuts=st.lists(st.integers(0, 48), max_size=6))
+def test_the_pieces_that_rows_come_in_do_not_matter(
+    values: dict[str, dict[int, float]], seed: int, cuts: list[int]
+):
+    """Also empty ones, and such as begin or end in the middle of a series."""
+    frame = frame_of(values).sample(fraction=1.0, shuffle=seed > 4, seed=seed)  # type: ignore[arg-type]
+    ends = [0, *sorted(min(cut, frame.height) for cut in cuts), frame.height]
+    pieces = [frame[a:b] for a, b in pairwise(ends)]
+    whole, pieced = plain(frame), plain(pl.concat(pieces, rechunk=False))
+    assert pieced.frame.equals(whole.frame, null_equal=True)
+    assert pieced.series.equals(whole.series)
+    assert [c.n_chunks() for c in pieced.frame.get_columns()] == [1, 1, 1]
 
 
 @settings(max_examples=30, deadline=None)
