@@ -128,6 +128,10 @@ class _Cells:
             seen = np.bincount(self.index[values.is_not_null().to_numpy()], minlength=self.count)
         else:
             seen = self._size
+        if values.dtype == pl.Boolean:
+            # Few days are of an event: those that are, are counted.
+            up = (values.fill_null(False) if values.null_count() else values).to_numpy()
+            return seen, np.bincount(self.index[up], minlength=self.count).astype(np.float64)
         weights = values.cast(pl.Float64).fill_null(0.0).to_numpy()
         sums: npt.NDArray[Any] = np.bincount(self.index, weights=weights, minlength=self.count)
         return seen, sums
