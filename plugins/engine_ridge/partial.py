@@ -214,8 +214,9 @@ def generalized_mean(
     """
     size = spread.size
     inner = residual.gram * spread + noise * np.eye(size)
-    information = np.linalg.solve(inner, residual.gram).sum(axis=0)
-    score = np.linalg.solve(inner, residual.cross[:, :, None])[:, :, 0].sum(axis=0)
+    both = np.concatenate([residual.gram, residual.cross[:, :, None]], axis=2)
+    solved = np.linalg.solve(inner, both).sum(axis=0)
+    information, score = solved[:, :size], solved[:, size]
     own = prior.rows / noise
     covariance = np.linalg.inv((information + information.T) / 2 + np.diag(own))
     return covariance @ (score + own * prior.center), covariance
