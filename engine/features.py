@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.contracts import CrossSection, Feature, FeatureContext, FeatureFactory, FeatureSet
-from engine.data.panel import Future, Panel, Roles
+from engine.data.panel import Future, Panel, Roles, each_series
 from engine.errors import DataError, PluginError, blaming, first_line
 from engine.windows import SeriesRows, WindowedColumn
 
@@ -257,16 +257,13 @@ def _at_once(lists: pl.DataFrame) -> Matrix:
 
 
 def _grouped(frame: pl.DataFrame, features: Sequence[Feature]) -> pl.DataFrame:
-    if isinstance(frame.schema["unique_id"], pl.Enum):
-        # Said to be sorted, groups are slices of the rows: nothing is hashed and nothing gathered.
-        frame = frame.with_columns(pl.col("unique_id").to_physical().set_sorted())
     exprs = [f.expr.cast(pl.Float32).alias(str(i)) for i, f in enumerate(features)]
     try:
-        return frame.group_by("unique_id", maintain_order=True).agg(exprs)
+        return each_series(frame, *exprs)
     except pl.exceptions.PolarsError as error:
         for feature, expr in zip(features, exprs, strict=True):
             try:
-                frame.group_by("unique_id", maintain_order=True).agg(expr)
+                each_series(frame, expr)
             except pl.exceptions.PolarsError as own:
                 raise PluginError(
                     f"feature {feature.name!r} cannot be evaluated: {first_line(own)}"
