@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal, TypeVar
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,6 @@ Statistic = Literal["value", "mean", "sum", "std", "zeros"]
 Singles = npt.NDArray[np.float32]
 Doubles = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
-_Floats = TypeVar("_Floats", Doubles, Singles)
 
 _ROUNDING = 1e-13
 """Share of a sum of squares that is rounding."""
@@ -205,7 +204,7 @@ class _Sums:
         self._halves: dict[str, list[Doubles]] = {}
         self._made: dict[tuple[str, int, int], Doubles] = {}
 
-    def statistic(self, window: Window) -> Doubles | Singles:
+    def statistic(self, window: Window) -> Doubles:
         """Of every row; rows with fewer rows before them than a window reaches are meaningless."""
         n = window.rows if self._observed is None else self.over("observed", window)
         if window.statistic == "std":
@@ -291,7 +290,7 @@ def _mean(n: Doubles | int, total: Doubles, window: Window) -> Doubles:
     return _enough(values, n, window.min_samples)
 
 
-def _deviation(n: Doubles | int, total: Doubles, squares: Doubles, least: int) -> Singles:
+def _deviation(n: Doubles | int, total: Doubles, squares: Doubles, least: int) -> Doubles:
     """Standard deviation from the sums of values and of their squares."""
     with np.errstate(divide="ignore", invalid="ignore"):
         rest = np.multiply(total, total)
@@ -300,11 +299,10 @@ def _deviation(n: Doubles | int, total: Doubles, squares: Doubles, least: int) -
         # Of equal values it is zero, and not what rounding leaves.
         np.copyto(rest, 0.0, where=rest <= squares * _ROUNDING)
         rest *= np.divide(1.0, np.subtract(n, 1.0))
-        variance = rest.astype(np.float32)
-        return _enough(np.sqrt(variance, out=variance), n, max(least, 2))
+        return _enough(np.sqrt(rest, out=rest), n, max(least, 2))
 
 
-def _enough(values: _Floats, n: Doubles | int, least: int) -> _Floats:
+def _enough(values: Doubles, n: Doubles | int, least: int) -> Doubles:
     """NaN in place where there are too few observed values."""
     if isinstance(n, int):
         if n < least:

@@ -105,6 +105,16 @@ def test_a_window_that_means_nothing_is_refused(options: dict[str, int], why: st
         Window("y", **options)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e-12, 1e12, 1e30])
+def test_deviations_of_tiny_and_huge_values_are_those_of_ordinary_ones(size: float) -> None:
+    y = np.array([1.0, 4.0, 2.0, 7.0, 5.0, 3.0])
+    frame = pl.DataFrame({"unique_id": ["a"] * 6, "y": y * size})
+    window = Window("y", "std", 3, min_samples=3)
+    (found,) = evaluate(frame, (Feature.windowed("deviation", window, "history"),))
+    expected = [np.std(y[i - 2 : i + 1], ddof=1) * size for i in range(2, 6)]
+    np.testing.assert_allclose(found[2:], expected, rtol=1e-6)
+
+
 def test_a_feature_reads_what_its_window_says() -> None:
     window = Window("y", "mean", 7)
     for wrong in ({"expr": pl.col("price")}, {"lookback": 0}, {"lookback": None}):
