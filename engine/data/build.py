@@ -238,8 +238,9 @@ def _is_sorted(frame: pl.DataFrame) -> bool:
 def _sorted(frame: pl.DataFrame) -> pl.DataFrame:
     """Rows by series and time: on a grid their places are counted, which is far cheaper than sorting."""
     spans = frame.group_by("series").agg(
-        low=pl.col("ordinal").min(), periods=pl.col("ordinal").max() - pl.col("ordinal").min() + 1
+        low=pl.col("ordinal").min().cast(pl.Int64), last=pl.col("ordinal").max().cast(pl.Int64)
     )
+    spans = spans.with_columns(periods=pl.col("last") - pl.col("low") + 1)
     spans = spans.sort("series")
     ends = spans["periods"].cum_sum()
     if ends[-1] <= _SPARSE * frame.height:
