@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,12 @@ def suite(fault: str, able: Capabilities, factory: str = "Mean") -> ModelConform
 
 CAN = Capabilities(input="design", scope="global", missing_values=True, mergeable=True)
 CANNOT = Capabilities(input="design", scope="global", missing_values=True)
+
+
+def test_vectorized_is_said_of_local_models_only():
+    able = replace(CAN, vectorized=True)
+    with pytest.raises(AssertionError, match="declares vectorized, but is not local"):
+        suite("", able).test_scope_as_declared()
 
 
 def test_a_model_of_sums_passes():

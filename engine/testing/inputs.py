@@ -66,7 +66,9 @@ class InputChecks(MergeableChecks):
         apart = np.array_equal(whole.y_hat[0], alone.y_hat[0])
         if whole.quantiles is not None and alone.quantiles is not None:
             apart &= np.array_equal(whole.quantiles[0], alone.quantiles[0])
-        if self.the_model().capabilities.scope == "local":
+        able = self.the_model().capabilities
+        assert able.scope == "local" or not able.vectorized, "declares vectorized, but is not local"
+        if able.scope == "local":
             assert apart, "declared local, but other series change the forecast of a series"
         else:
             assert not apart, "declared global, but no other series matters: declare it local"
