@@ -14,10 +14,18 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 
 from engine.blocks import complete, rows_of
+from engine.columns import Column, Rows
 from engine.components import Capabilities
 from engine.contracts import Design, DesignBlock, Feature, Training
-from engine.data.panel import Future, IntArray, Panel
-from engine.features import FeaturePlan, Matrix, evaluate, evaluate_static, known_rows
+from engine.data.panel import Future, Panel
+from engine.features import (
+    FeaturePlan,
+    Matrix,
+    columns_of,
+    evaluate,
+    evaluate_static,
+    known_rows,
+)
 from engine.mergeable import MergeableDesignModel, Statistics
 from engine.shard import Ahead, DesignShard, FeatureValues
 from engine.windows import SeriesRows
@@ -148,47 +156,51 @@ class _Shards:
     def _evaluated(self, offset: int, panel: Panel) -> DesignShard:
         series = SeriesRows(panel.offsets[:-1], panel.frame.height)
         values = FeatureValues(
-            history=evaluate(panel.frame, self._plan.of("history"), series),
-            aligned=evaluate(panel.frame, self._plan.of("aligned"), series),
+            history=columns_of(panel.frame, self._plan.of("history"), series),
+            aligned=columns_of(panel.frame, self._plan.of("aligned"), series),
             known=self._known(offset, panel, series),
             static=evaluate_static(panel.series, self._plan.of("static")),
         )
         return DesignShard(offset, panel, values, self._plan, self._window)
 
-    def _known(self, offset: int, panel: Panel, series: SeriesRows) -> Matrix:
+    def _known(self, offset: int, panel: Panel, series: SeriesRows) -> tuple[Column, ...]:
         features = self._plan.of("known")
         if self._dates is None:
             self._dates = evaluate_dates(self._panel, features)
-        values = evaluate_known(panel, features, self._dates, series)
+        columns = known_columns(panel, features, self._dates, series)
         if self._future is not None and features:
             coming = self._future.select(np.arange(offset, offset + panel.n_series))
-            return _seeing_ahead(values, panel, coming, features)
-        return values
+            return _seeing_ahead(columns, panel, coming, features)
+        return columns
 
 
 def _seeing_ahead(
-    values: Matrix, panel: Panel, future: Future, features: Sequence[Feature]
-) -> Matrix:
-    """Values of known features with what the last rows say if those that follow are there.
+    columns: Sequence[Column], panel: Panel, future: Future, features: Sequence[Feature]
+) -> tuple[Column, ...]:
+    """Columns of known features with what the last rows say if those that follow are there.
 
-    Tomorrow's promotion is known on the last day of a history, and no gap to be learned from. values:
-    (features, rows), as `evaluate_known` gives them; the last `ahead_max` rows of each series may change.
+    Tomorrow's promotion is known on the last day of a history, and no gap to be learned from. columns:
+    as `known_columns` gives them; the last `ahead_max` rows of each series may change.
     """
     ahead = future.ahead_max
     frame, first_future = known_rows(panel, future, lookback_of(features, ahead))
     last = np.minimum(panel.lengths, ahead)
-    series = np.repeat(np.arange(panel.n_series), last)
+    series = np.repeat(np.arange(panel.n_series, dtype=np.int32), last)
     back = np.arange(series.size) - np.repeat(np.cumsum(last), last)
     place = panel.offsets[1:][series] + back
     seen = evaluate(frame, features)[:, first_future[series] + back]
-    old = values[:, place]
+    old = Rows(place, series).matrix(columns)
     same = np.isclose(old, seen, rtol=1e-5, equal_nan=True)
-    if same.all():
-        return values
-    # What does not look ahead keeps its bits.
-    out = values if values.flags.writeable else values.copy()
-    out[:, place] = np.where(same, old, seen)
-    return out
+    everything = Rows(np.arange(panel.frame.height), panel.series_index)
+    made = []
+    for number, column in enumerate(columns):
+        if not same[number].all():
+            values = everything.read(column)
+            # What does not look ahead keeps its bits.
+            values[place] = np.where(same[number], old[number], seen[number])
+            column = Column(values)
+        made.append(column)
+    return tuple(made)
 
 
 def lookback_of(features: Sequence[Feature], rows: int) -> int | None:
@@ -197,34 +209,22 @@ def lookback_of(features: Sequence[Feature], rows: int) -> int | None:
     return None if None in backs else max((b for b in backs if b is not None), default=0) + rows
 
 
-def evaluate_known(
+def known_columns(
     panel: Panel,
     features: Sequence[Feature],
     dates: Matrix | None = None,
     series: SeriesRows | None = None,
-) -> Matrix:
-    """Values of known features for every row of a panel, from frames without `y`.
+) -> tuple[Column, ...]:
+    """Known features of the rows of a panel, from frames without `y`.
 
     dates: what `evaluate_dates` gives for the panel, or for one that this is a part of.
     """
     frame = panel.frame.select("unique_id", "ds", *panel.roles.future)
-    rest = [number for number, feature in enumerate(features) if not _is_of_date(feature)]
-    if len(rest) == len(features):
-        return evaluate(frame, features, series)
+    of_rows = iter(columns_of(frame, [f for f in features if not _is_of_date(f)], series))
     dates = evaluate_dates(panel, features) if dates is None else dates
-    out = np.empty((len(features), frame.height), dtype=np.float32)
-    out[rest] = evaluate(frame, [features[number] for number in rest], series)
-    of_date = np.delete(np.arange(len(features)), rest)
-    lengths, longest = panel.lengths, dates.shape[1]
-    row: slice | IntArray = slice(None)
-    if alike := bool((lengths == lengths[0]).all()):
-        dates = dates[:, longest - lengths[0] :]
-    else:
-        row = np.arange(frame.height) + np.repeat(longest - np.cumsum(lengths), lengths)
-    for number, values in zip(of_date, dates, strict=True):
-        place = out[number].reshape(panel.n_series, -1) if alike else out[number]
-        place[:] = values[row]
-    return out
+    places = dates.shape[1] - panel.offsets[1:]
+    of_dates = (Column(values, places) for values in dates)
+    return tuple(next(of_dates if _is_of_date(f) else of_rows) for f in features)
 
 
 def evaluate_dates(panel: Panel, features: Sequence[Feature]) -> Matrix:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from engine.columns import Column, lags
 from engine.contracts import CrossSection, Feature, FeatureContext, FeatureFactory, FeatureSet
 from engine.data.panel import Future, Panel, Roles, each_series
 from engine.errors import DataError, PluginError, blaming, first_line
@@ -226,6 +227,25 @@ def evaluate(
         out[place] = values.fill_null(float("nan")).to_numpy()
         lists = lists.drop(str(number))
     return out
+
+
+def columns_of(
+    frame: pl.DataFrame, features: Sequence[Feature], series: SeriesRows | None = None
+) -> tuple[Column, ...]:
+    """The same values, to be read at rows: lags are not written out but read where their column stands."""
+    series = series or SeriesRows.of(frame["unique_id"])
+    found: dict[int, Column] = {}
+    shifts: dict[str, dict[int, int]] = {}
+    for number, feature in enumerate(features):
+        if feature.window and feature.window.statistic == "value":
+            shifts.setdefault(feature.window.column, {})[number] = feature.window.shift
+    for name, own in shifts.items():
+        values = WindowedColumn(frame[name], series).single
+        found.update(zip(own, lags(values, series, [*own.values()]), strict=True))
+    rest = [number for number in range(len(features)) if number not in found]
+    made = evaluate(frame, [features[number] for number in rest], series)
+    found.update((number, Column(values)) for number, values in zip(rest, made, strict=True))
+    return tuple(found[number] for number in range(len(features)))
 
 
 def _write_windows(

@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from engine.backtest import Task, eligible
+from engine.columns import Column, Rows
 from engine.contracts import Feature, Training
 from engine.data.panel import Panel
-from engine.design import evaluate_known, lookback_of
-from engine.features import FeaturePlan, Matrix, evaluate
+from engine.design import known_columns, lookback_of
+from engine.features import FeaturePlan, columns_of
 from engine.horizon import Sums, TabularModel
 from engine.workspace import Workspace
 
@@ -85,17 +86,19 @@ def _settled(plan: FeaturePlan, panel: Panel, cutoff: int) -> bool:
     earlier = later.until(cutoff)
     last = earlier.offsets[1:] - 1
     place = later.offsets[:-1] + earlier.lengths - 1
+    series = np.arange(later.n_series, dtype=np.int32)
     for kind in ("history", "aligned", "known"):
         features = plan.of(kind)
-        read = evaluate_known if kind == "known" else _evaluated
-        before, after = read(earlier, features)[:, last], read(later, features)[:, place]
+        made = known_columns if kind == "known" else _columns
+        before = Rows(last, series).matrix(made(earlier, features))
+        after = Rows(place, series).matrix(made(later, features))
         if not np.allclose(before, after, rtol=1e-5, equal_nan=True):
             return False
     return True
 
 
-def _evaluated(panel: Panel, features: Sequence[Feature]) -> Matrix:
-    return evaluate(panel.frame, features)
+def _columns(panel: Panel, features: Sequence[Feature]) -> tuple[Column, ...]:
+    return columns_of(panel.frame, features)
 
 
 def _file(work: Workspace, task: Task, cutoff: int) -> Path:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.blocks import complete, rows_of, spread_over
+from engine.columns import Rows
 from engine.components import Capabilities
 from engine.contracts import (
     DesignBlock,
@@ -31,7 +32,7 @@ from engine.errors import DataError
 from engine.features import (
     FeaturePlan,
     add_cross_sections,
-    evaluate,
+    columns_of,
     evaluate_static,
     known_rows,
 )
@@ -186,9 +187,9 @@ class FittedTabular:
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
         rows, first_future = known_rows(history, future, lookback_of(self.plan.of("known"), 1))
         values = FeatureValues(
-            history=evaluate(tail.frame, self.plan.of("history")),
-            aligned=evaluate(tail.frame, self.plan.of("aligned")),
-            known=evaluate(rows, self.plan.of("known")),
+            history=columns_of(tail.frame, self.plan.of("history")),
+            aligned=columns_of(tail.frame, self.plan.of("aligned")),
+            known=columns_of(rows, self.plan.of("known")),
             static=evaluate_static(tail.series, self.plan.of("static")),
         )
         n, ahead_max = history.n_series, future.ahead_max
@@ -230,14 +231,14 @@ class FittedTabular:
         """
         failures: dict[int, str] = {}
         rows, first_future = known_rows(history, future, lookback_of(self.plan.of("known"), 1))
-        known = evaluate(rows, self.plan.of("known"))
+        known = columns_of(rows, self.plan.of("known"))
         tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
         static = evaluate_static(tail.series, self.plan.of("static"))
         y_hat = np.full((history.n_series, future.ahead_max), np.nan)
         for ahead in range(1, future.ahead_max + 1):
             values = FeatureValues(
-                history=evaluate(tail.frame, self.plan.of("history")),
-                aligned=evaluate(tail.frame, self.plan.of("aligned")),
+                history=columns_of(tail.frame, self.plan.of("history")),
+                aligned=columns_of(tail.frame, self.plan.of("aligned")),
                 known=known,
                 static=static,
             )
@@ -254,10 +255,10 @@ class FittedTabular:
         n = tail.n_series
         index = np.arange(n, dtype=np.int32)
         last = tail.offsets[1:] - 1
-        steps = np.full(n, step, dtype=np.int64)
-        X = gather(
-            tail, values, self.plan, index, last, last + step, steps, first_future + ahead - 1
-        )
+        steps = np.full(n, step, dtype=np.int32)
+        origin, target = Rows(last, index), Rows(last + step, index)
+        known = Rows(first_future + ahead - 1, index)
+        X = gather(tail, values, self.plan, steps, origin, target, known)
         return DesignBlock(
             X=X,
             y=np.empty(0),

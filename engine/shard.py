@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from engine.columns import Column, Rows, Stretch
 from engine.contracts import DesignBlock, Feature
-from engine.data.panel import IntArray, Panel
+from engine.data.panel import Panel
 from engine.features import FeaturePlan, Matrix
 
 Ahead = tuple[int, int]
@@ -31,23 +31,12 @@ def bucket_ranges(buckets: Sequence[int], gap: int) -> list[Ahead]:
 
 @dataclass(frozen=True)
 class FeatureValues:
-    """Feature values of a panel's rows, each (features, rows); static (features, n_series)."""
+    """Feature values of a panel's rows, a column a feature; static ones as (features, n_series)."""
 
-    history: Matrix
-    aligned: Matrix
-    known: Matrix
+    history: Sequence[Column]
+    aligned: Sequence[Column]
+    known: Sequence[Column]
     static: Matrix
-
-
-@dataclass(frozen=True)
-class TrainingRows:
-    """Which rows of a shard are targets of a bucket, and how far ahead: int64 (rows,), increasing.
-
-    History features of a row are those of the shard's row `target - ahead`.
-    """
-
-    target: IntArray
-    ahead: IntArray
 
 
 @dataclass(frozen=True)
@@ -108,78 +97,76 @@ class DesignShard:
         rows: npt.NDArray[np.int32] = np.arange(starts.size, dtype=np.int32) - starts
         return rows
 
-    def rows(self, bucket: Ahead) -> TrainingRows:
-        """Every observed target once, with a cutoff within its series before it."""
-        ahead = self.ahead(bucket)
-        target = np.flatnonzero(self.usable(ahead))
-        return TrainingRows(target, ahead[target].astype(np.int64))
-
     def block(self, bucket: Ahead) -> DesignBlock:
-        """The design rows of a bucket."""
-        rows = self.rows(bucket)
-        target, ahead = rows.target, rows.ahead
-        index = self.index[target]
-        X = gather(self.panel, self.values, self.plan, index, target - ahead, target, ahead, target)
+        """The design rows of a bucket: every observed target once, with a cutoff in its series."""
+        ahead = self.ahead(bucket)
+        target = self._targets(bucket, ahead)
+        ahead = ahead[: target.row.size] if bucket[0] == bucket[1] else target.of(ahead)
+        X = gather(self.panel, self.values, self.plan, ahead, target.before(ahead), target, target)
         return DesignBlock(
             X=X,
-            y=self.y[target],
-            series=index + np.int32(self.offset),
+            y=target.of(self.y),
+            series=target.series + np.int32(self.offset),
             step=ahead.astype(np.int16),
-            age=self.age[target],
+            age=target.of(self.age),
         )
 
-    def aligned(self, number: int, rows: TrainingRows) -> npt.NDArray[np.float32]:
-        """The aligned feature of this number, read for rows of a bucket: float32 (rows,)."""
+    def aligned(
+        self, number: int, target: Rows, ahead: npt.NDArray[np.int32]
+    ) -> npt.NDArray[np.float32]:
+        """The aligned feature of this number for targets so far ahead: float32 (rows,)."""
         feature = self.plan.of("aligned")[number]
-        index = self.index[rows.target]
-        return _read_aligned(
-            self.panel, self.values.aligned[number], feature, index, rows.target, rows.ahead
-        )
+        return _read_aligned(self.panel, self.values.aligned[number], feature, target, ahead)
+
+    def _targets(self, bucket: Ahead, ahead: npt.NDArray[np.int32]) -> Rows:
+        """The rows that are targets of a bucket; ahead: of every row."""
+        lengths = self.panel.lengths
+        first, last = bucket
+        length = int(lengths[0])
+        # One step ahead of series alike, they are the same rows of each, which are read more quickly.
+        if first == last < length and (lengths == length).all() and self._wanted.all():
+            return Stretch(lengths.size, length, first, length - first)
+        row = np.flatnonzero(self.usable(ahead))
+        return Rows(row, self.index[row])
 
 
 def gather(
     panel: Panel,
     values: FeatureValues,
     plan: FeaturePlan,
-    index: npt.NDArray[np.integer[Any]],
-    origin: IntArray,
-    target: IntArray,
-    ahead: IntArray,
-    known: IntArray,
+    ahead: npt.NDArray[np.int32],
+    origin: Rows,
+    target: Rows,
+    known: Rows,
 ) -> npt.NDArray[np.float32]:
     """Design rows in the order of the plan, column-major.
 
-    origin, target: rows of `panel` (a target may lie after its series' last row); known: rows of
-    the known values.
+    origin, known: where history and known values are read. target: rows of `panel`, which may lie after
+    the last one of their series.
     """
-    X = np.empty((index.size, len(plan.features)), dtype=np.float32, order="F")
+    X = np.empty((ahead.size, len(plan.features)), dtype=np.float32, order="F")
     place = {"history": 0, "aligned": 0, "known": 0, "static": 0}
     for column, feature in enumerate(plan.features):
         row = place[feature.availability]
         place[feature.availability] += 1
-        # All rows are there, so that none needs clipping: it only spares the check of every one.
         if feature.availability == "history":
-            np.take(values.history[row], origin, out=X[:, column], mode="clip")
+            origin.read(values.history[row], X[:, column])
         elif feature.availability == "known":
-            np.take(values.known[row], known, out=X[:, column], mode="clip")
+            known.read(values.known[row], X[:, column])
         elif feature.availability == "static":
-            X[:, column] = values.static[row][index]
+            X[:, column] = values.static[row][target.series]
         else:
-            X[:, column] = _read_aligned(panel, values.aligned[row], feature, index, target, ahead)
+            X[:, column] = _read_aligned(panel, values.aligned[row], feature, target, ahead)
     return X
 
 
 def _read_aligned(
-    panel: Panel,
-    values: npt.NDArray[np.float32],
-    feature: Feature,
-    index: npt.NDArray[np.integer[Any]],
-    target: IntArray,
-    ahead: IntArray,
+    panel: Panel, column: Column, feature: Feature, target: Rows, ahead: npt.NDArray[np.int32]
 ) -> npt.NDArray[np.float32]:
     """Values the smallest known multiple of the season before the target, NaN outside the series."""
-    source = target - feature.season * -(-ahead // feature.season)
+    source = target.row - feature.season * -(-ahead // feature.season)
+    index = target.series
     first_row, last_row = panel.offsets[:-1][index], panel.offsets[1:][index] - 1
-    out: npt.NDArray[np.float32] = values[np.clip(source, first_row, last_row)]
+    out = Rows(np.clip(source, first_row, last_row), index).read(column)
     out[(source < first_row) | (source > last_row)] = np.nan
     return out

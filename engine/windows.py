@@ -131,7 +131,7 @@ class WindowedColumn:
         sums = []
         for window, out in zip(windows, rows, strict=True):
             if window.statistic == "value":
-                self._shifted(self._single, window.shift, out)
+                self._shifted(self.single, window.shift, out)
             else:
                 sums.append((window, out))
         reach = max((window.reach for window, _ in sums), default=0)
@@ -147,7 +147,8 @@ class WindowedColumn:
                 self._shifted(out.copy(), window.shift, out)
 
     @cached_property
-    def _single(self) -> Singles:
+    def single(self) -> Singles:
+        """Values in single precision, NaN where missing: (rows,), not to be written to."""
         values = self._column.cast(pl.Float32)
         return (values.fill_null(float("nan")) if values.null_count() else values).to_numpy()
 

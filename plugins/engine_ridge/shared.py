@@ -17,9 +17,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from engine.columns import Rows
 from engine.contracts import Feature
 from engine.design import SharedDesign
-from engine.shard import Ahead, DesignShard, TrainingRows
+from engine.shard import Ahead, DesignShard
 from engine_ridge.interactions import Products
 from engine_ridge.statistics import (
     FEATURES,
@@ -35,6 +36,7 @@ from engine_ridge.statistics import (
 
 Kind = Literal["common", "held", "moving"]
 Singles = npt.NDArray[np.float32]
+Steps = npt.NDArray[np.int32]
 
 _KINDS: dict[str, Kind] = {
     "known": "common",
@@ -123,15 +125,15 @@ class _Layout:
         return self.products.left[number], self.products.right[number]
 
     def values(
-        self, shard: DesignShard, columns: Iterable[int], rows: TrainingRows
+        self, shard: DesignShard, columns: Iterable[int], target: Rows, ahead: Steps
     ) -> Iterator[Singles]:
-        """Values of columns for some rows, one column after the other: float32 (rows,)."""
-        origin, target = rows.target - rows.ahead, _place(rows.target)
+        """Values of columns for targets so far ahead, one column after the other: float32 (rows,)."""
+        origin = target.before(ahead)
         sides: dict[int, Singles] = {}
 
         def feature(number: int) -> Singles:
             if number not in sides:
-                sides[number] = self._feature(shard, number, rows, origin, target)
+                sides[number] = self._feature(shard, number, origin, target, ahead)
             return sides[number]
 
         for number in columns:
@@ -142,31 +144,27 @@ class _Layout:
                 yield feature(left) * feature(right)
 
     def _feature(
-        self,
-        shard: DesignShard,
-        number: int,
-        rows: TrainingRows,
-        origin: Integers,
-        target: Integers | slice,
+        self, shard: DesignShard, number: int, origin: Rows, target: Rows, ahead: Steps
     ) -> Singles:
         availability, place = self.sources[number]
         if availability == "aligned":
-            return shard.aligned(place, rows)
-        values: Singles
-        if availability == "known":
-            values = shard.values.known[place][target]
-        elif availability == "history":
-            values = shard.values.history[place][origin]
-        else:
-            values = shard.values.static[place][shard.index[target]]
-        return values
+            return shard.aligned(place, target, ahead)
+        if availability == "history":
+            return origin.read(shard.values.history[place])
+        if availability == "static":
+            of_series: Singles = shard.values.static[place][target.series]
+            return of_series
+        column = shard.values.known[place]
+        return (
+            target.read(column) if column.places is not None else column.values[_place(target.row)]
+        )
 
     def missing(self, shard: DesignShard) -> npt.NDArray[np.bool_]:
         """Columns that may be missing in some row: (columns,)."""
         values = shard.values
         holes = {
-            "known": [bool(np.isnan(row).any()) for row in values.known],
-            "history": [bool(np.isnan(row).any()) for row in values.history],
+            "known": [column.may_miss for column in values.known],
+            "history": [column.may_miss for column in values.history],
             "static": [bool(np.isnan(row).any()) for row in values.static],
             # Read before a series' first row they are.
             "aligned": [True] * len(values.aligned),
@@ -183,13 +181,17 @@ def _place(rows: Integers) -> Integers | slice:
     return rows
 
 
+def _none_ahead(rows: Rows) -> Steps:
+    return np.zeros(rows.row.size, dtype=np.int32)
+
+
 def _basis(shard: DesignShard, layout: _Layout) -> Basis:
     """Means of the first rows, every feature read at the row itself; near the mean is enough."""
     target = np.arange(min(_BASIS_ROWS, shard.panel.frame.height))
-    here = TrainingRows(target, np.zeros_like(target))
+    here = Rows(target, shard.index[target])
     y = shard.y[target]
     with np.errstate(invalid="ignore", over="ignore"):
-        columns = [*layout.values(shard, range(len(layout.kinds)), here)]
+        columns = [*layout.values(shard, range(len(layout.kinds)), here, _none_ahead(here))]
         values = np.stack(columns).astype(np.float64)
     observed = np.isfinite(values)
     total = np.where(observed, values, 0.0).sum(axis=1)
@@ -276,16 +278,17 @@ class _Sums:
 
     def _add_own(self, bucket: int, target: Integers, weighted: Floats, runs: _Runs) -> None:
         """Products of held and moving columns, with each other and with the common ones."""
-        rows = TrainingRows(target, self._ahead[bucket][target].astype(np.int64))
+        shard, ahead = self._shard, self._ahead[bucket][target]
         gram = self._gram[bucket]
         common, held, moving = self._slices
-        first = _firsts(target - rows.ahead)
-        H = self._filled("held", TrainingRows(target[first], rows.ahead[first]))
+        first = _firsts(target - ahead)
+        runs_from = target[first]
+        H = self._filled("held", Rows(runs_from, shard.index[runs_from]), ahead[first])
         sums = runs.sums(first, weighted)
         gram[held, held] += (H * sums[ONE]) @ H.T
         gram[held, common] += H @ sums.T
         if moving.stop > moving.start:
-            V = self._filled("moving", rows)
+            V = self._filled("moving", Rows(target, shard.index[target]), ahead)
             W = V if self._half_life is None else V * weighted[ONE]
             gram[moving, moving] += V @ W.T
             gram[moving, common] += V @ weighted.T
@@ -293,23 +296,23 @@ class _Sums:
 
     def _common_columns(self, target: Integers) -> tuple[Floats, Floats]:
         """The common columns of some rows, and the same times the rows' weights."""
-        rows = TrainingRows(target, np.zeros_like(target))
-        columns = self._filled("common", rows, first=FEATURES)
+        rows = Rows(target, self._shard.index[target])
+        columns = self._filled("common", rows, _none_ahead(rows), first=FEATURES)
         columns[ONE] = 1.0
         columns[Y] = self._shard.y[_place(target)] - self._basis.y_shift
         if self._half_life is None:
             return columns, columns
         return columns, columns * np.exp2(self._shard.age[target] / -self._half_life)
 
-    def _filled(self, kind: Kind, rows: TrainingRows, first: int = 0) -> Floats:
+    def _filled(self, kind: Kind, target: Rows, ahead: Steps, first: int = 0) -> Floats:
         """Columns minus their shifts, 0 where missing, then the flags of what is missing.
 
         float64 (first + columns + flags, rows); the first rows are the caller's to fill.
         """
         columns, holes = self._columns[kind], set(self._holes[kind].tolist())
-        out = np.empty((first + columns.size + len(holes), rows.target.size))
+        out = np.empty((first + columns.size + len(holes), target.row.size))
         flag = first + columns.size
-        values = self._layout.values(self._shard, columns.tolist(), rows)
+        values = self._layout.values(self._shard, columns.tolist(), target, ahead)
         for number, column in enumerate(values):
             row = out[first + number]
             np.subtract(column, self._basis.shift[columns[number]], out=row)

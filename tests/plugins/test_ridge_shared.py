@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 import engine.design
+from engine.columns import Rows
 from engine.components import Capabilities
 from engine.contracts import Feature, Training
 from engine.data.fill import Missing
 from engine.data.panel import Panel
-from engine.design import SharedDesign, SharedModel, evaluate_known, shared_design
+from engine.design import SharedDesign, SharedModel, known_columns, shared_design
 from engine.errors import DataError
 from engine.features import FeaturePlan, evaluate
 from engine.horizon import TabularModel
@@ -124,9 +125,9 @@ def test_cutting_into_shards_does_not_change_the_coefficients(monkeypatch):
 
 def test_five_buckets_evaluate_the_features_as_often_as_one(monkeypatch):
     calls = []
-    evaluate = engine.design.evaluate
+    made = engine.design.columns_of
     monkeypatch.setattr(
-        engine.design, "evaluate", lambda *given: (calls.append(1), evaluate(*given))[1]
+        engine.design, "columns_of", lambda *given: (calls.append(1), made(*given))[1]
     )
     fit_all(Ridge(RidgeParams()), shared_of([1]))
     once = len(calls)
@@ -145,7 +146,9 @@ def test_features_of_the_date_are_the_same_when_evaluated_once_for_all_series():
     )
     whole = uneven()
     expected = evaluate(whole.frame, features)
-    np.testing.assert_array_equal(evaluate_known(whole, features), expected)
+    everything = Rows(np.arange(whole.frame.height), whole.series_index)
+    made = everything.matrix(known_columns(whole, features))
+    np.testing.assert_array_equal(made, expected)
 
 
 def test_a_ridge_offers_the_sums_of_all_buckets():

@@ -1,0 +1,142 @@
+"""Values of features as columns that are read at rows; what several features share is stored once.
+
+Lags of a column are the same numbers read at other places, and features of the date are the same in all
+series: neither is written out for every row before the rows of a design are taken from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.data.panel import IntArray
+from engine.windows import SeriesRows, Singles
+
+T = TypeVar("T", bound=np.generic)
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """Values of one feature for the rows of whole series that follow each other.
+
+    The value of row r, which is of series i, is `values[r + places[i]]`, NaN where it is missing.
+    values: float32, not to be written to. places: int64 (n_series,), in equal steps where all series
+    are of one length; None for zeros.
+    """
+
+    values: Singles
+    places: IntArray | None = None
+
+    @property
+    def may_miss(self) -> bool:
+        """Whether the value of some row may be missing."""
+        return bool(np.isnan(self.values).any())
+
+
+class Rows:
+    """Rows of whole series that columns are read at.
+
+    row: numbers of the rows, int64 (count,). series: number of the series of each, int32 (count,).
+    """
+
+    def __init__(self, row: IntArray, series: npt.NDArray[np.int32]) -> None:
+        self.row, self.series = row, series
+        self._found: dict[int, tuple[IntArray, IntArray]] = {}
+
+    def before(self, ahead: npt.NDArray[np.int32]) -> Rows:
+        """The rows so many before each."""
+        return Rows(self.row - ahead, self.series)
+
+    def of(self, values: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Entries of an array with an entry a row: (count,)."""
+        entries: npt.NDArray[T] = values[self.row]
+        return entries
+
+    def read(self, column: Column, out: Singles | None = None) -> Singles:
+        """Values of the column, into `out` if it is given: float32 (count,). All rows must exist."""
+        # None needs clipping: it only spares the check of every one.
+        values: Singles = np.take(column.values, self._where(column.places), out=out, mode="clip")
+        return values
+
+    def matrix(self, columns: Sequence[Column]) -> Singles:
+        """Values of several columns: float32 (columns, count)."""
+        out = np.empty((len(columns), self.row.size), dtype=np.float32)
+        for column, values in zip(columns, out, strict=True):
+            self.read(column, values)
+        return out
+
+    def _where(self, places: IntArray | None) -> IntArray:
+        """Where the values of the rows stand; columns that share their places share the result."""
+        if places is None:
+            return self.row
+        # The places are kept beside what was made of them, so that no others can take their number.
+        if id(places) not in self._found:
+            self._found[id(places)] = (places, self.row + places[self.series])
+        return self._found[id(places)][1]
+
+
+class Stretch(Rows):
+    """The same rows of every series, where all are of one length: copied in runs, not one by one."""
+
+    def __init__(self, n_series: int, length: int, first: int, count: int) -> None:
+        """Rows first..first + count - 1 of each of `n_series` series of `length` rows."""
+        row = length * np.arange(n_series)[:, None] + np.arange(first, first + count)
+        super().__init__(row.ravel(), np.repeat(np.arange(n_series, dtype=np.int32), count))
+        self._shape, self._length, self._first = (n_series, count), length, first
+
+    def before(self, ahead: npt.NDArray[np.int32]) -> Rows:
+        """The rows so many before each."""
+        if ahead.min() < ahead.max():
+            return super().before(ahead)
+        return Stretch(self._shape[0], self._length, self._first - int(ahead[0]), self._shape[1])
+
+    def of(self, values: npt.NDArray[T]) -> npt.NDArray[T]:
+        """Entries of an array with an entry a row: (count,)."""
+        return self._runs(values, self._first, self._length).ravel()
+
+    def read(self, column: Column, out: Singles | None = None) -> Singles:
+        """Values of the column, into `out` if it is given: float32 (count,). All rows must exist."""
+        first, step = self._first, self._length
+        if column.places is not None:
+            first += int(column.places[0])
+            step += int(column.places[1] - column.places[0]) if column.places.size > 1 else 0
+        runs = self._runs(column.values, first, step)
+        if out is None:
+            return runs.ravel()
+        out.reshape(self._shape)[:] = runs
+        return out
+
+    def _runs(self, values: npt.NDArray[T], first: int, step: int) -> npt.NDArray[T]:
+        """A view of the run of each series: (n_series, run); numpy refuses one beyond the values."""
+        size = values.itemsize
+        strides = (step * size, size)
+        return np.ndarray(self._shape, values.dtype, values, first * size, strides)
+
+
+def lags(values: Singles, series: SeriesRows, shifts: Sequence[int]) -> list[Column]:
+    """The column of values so many rows before each row, NaN before a series' first one.
+
+    values: of every row, (rows,). All columns but that of shift 0 are one array, in which missing values
+    stand before the values of each series.
+    """
+    longest = int(series.lengths.max(initial=0))
+    before = min(max(shifts), longest)
+    if not before:
+        return [Column(values) for _ in shifts]
+    n = series.starts.size
+    padded = np.full(values.size + before * n, np.nan, dtype=np.float32)
+    places = before * np.arange(n)
+    if values.size == longest * n:
+        padded.reshape(n, -1)[:, before:] = values.reshape(n, -1)
+    else:
+        place = np.repeat(places + before, series.lengths)
+        place += np.arange(values.size)
+        padded[place] = values
+    return [
+        Column(padded[before - min(shift, before) :], places) if shift else Column(values)
+        for shift in shifts
+    ]
