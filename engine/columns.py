@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -38,14 +39,24 @@ class Column:
 
 
 class Rows:
-    """Rows of whole series that columns are read at.
-
-    row: numbers of the rows, int64 (count,). series: number of the series of each, int32 (count,).
-    """
+    """Rows of whole series that columns are read at."""
 
     def __init__(self, row: IntArray, series: npt.NDArray[np.int32]) -> None:
-        self.row, self.series = row, series
+        self._row, self._series = row, series
         self._found: dict[int, tuple[IntArray, IntArray]] = {}
+
+    def __len__(self) -> int:
+        return self.row.size
+
+    @property
+    def row(self) -> IntArray:
+        """Numbers of the rows: int64 (count,)."""
+        return self._row
+
+    @property
+    def series(self) -> npt.NDArray[np.int32]:
+        """Number of the series of each: int32 (count,)."""
+        return self._series
 
     def before(self, ahead: npt.NDArray[np.int32]) -> Rows:
         """The rows so many before each."""
@@ -64,7 +75,7 @@ class Rows:
 
     def matrix(self, columns: Sequence[Column]) -> Singles:
         """Values of several columns: float32 (columns, count)."""
-        out = np.empty((len(columns), self.row.size), dtype=np.float32)
+        out = np.empty((len(columns), len(self)), dtype=np.float32)
         for column, values in zip(columns, out, strict=True):
             self.read(column, values)
         return out
@@ -84,14 +95,27 @@ class Stretch(Rows):
 
     def __init__(self, n_series: int, length: int, first: int, count: int) -> None:
         """Rows first..first + count - 1 of each of `n_series` series of `length` rows."""
-        row = length * np.arange(n_series)[:, None] + np.arange(first, first + count)
-        super().__init__(row.ravel(), np.repeat(np.arange(n_series, dtype=np.int32), count))
         self._shape, self._length, self._first = (n_series, count), length, first
+
+    def __len__(self) -> int:
+        return self._shape[0] * self._shape[1]
+
+    @cached_property
+    def row(self) -> IntArray:
+        """Numbers of the rows: int64 (count,)."""
+        starts = self._length * np.arange(self._shape[0])[:, None] + self._first
+        rows: IntArray = (starts + np.arange(self._shape[1])).ravel()
+        return rows
+
+    @cached_property
+    def series(self) -> npt.NDArray[np.int32]:
+        """Number of the series of each: int32 (count,)."""
+        return np.repeat(np.arange(self._shape[0], dtype=np.int32), self._shape[1])
 
     def before(self, ahead: npt.NDArray[np.int32]) -> Rows:
         """The rows so many before each."""
         if ahead.min() < ahead.max():
-            return super().before(ahead)
+            return Rows(self.row - ahead, self.series)
         return Stretch(self._shape[0], self._length, self._first - int(ahead[0]), self._shape[1])
 
     def of(self, values: npt.NDArray[T]) -> npt.NDArray[T]:

@@ -101,7 +101,7 @@ class DesignShard:
         """The design rows of a bucket: every observed target once, with a cutoff in its series."""
         ahead = self.ahead(bucket)
         target = self._targets(bucket, ahead)
-        ahead = ahead[: target.row.size] if bucket[0] == bucket[1] else target.of(ahead)
+        ahead = ahead[: len(target)] if bucket[0] == bucket[1] else target.of(ahead)
         X = gather(self.panel, self.values, self.plan, ahead, target.before(ahead), target, target)
         return DesignBlock(
             X=X,

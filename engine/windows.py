@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -149,8 +149,10 @@ class WindowedColumn:
     @cached_property
     def single(self) -> Singles:
         """Values in single precision, NaN where missing: (rows,), not to be written to."""
-        values = self._column.cast(pl.Float32)
-        return (values.fill_null(float("nan")) if values.null_count() else values).to_numpy()
+        if self._column.dtype == pl.Float32:
+            return _with_nan(self._column)
+        with np.errstate(over="ignore"):
+            return _with_nan(self._column.cast(pl.Float64)).astype(np.float32)
 
     @cached_property
     def _double(self) -> Doubles:
@@ -191,6 +193,10 @@ class WindowedColumn:
             first = self._series.first(window.reach)
             own = inside[: window.reach]
             out[first] = heads.statistic(window)[: window.reach][own]
+
+
+def _with_nan(values: pl.Series) -> npt.NDArray[Any]:
+    return (values.fill_null(float("nan")) if values.null_count() else values).to_numpy()
 
 
 class _Sums:
