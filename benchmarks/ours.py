@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.ma
 import polars as pl
 from measure import peak_mb, tell, timed
 from threadpoolctl import threadpool_limits

@@ -1,7 +1,7 @@
 """Lags and rolling statistics, computed for all series of a panel at once.
 
-Sums over 2, 4, 8, ... rows are each the sum of two of the one before, and a sum over any other number
-of rows is made of a few of them: vector additions, where expressions go through every series row by row.
+A sum over 28 rows is that of two over 14 rows, and that one of two over 7, which a window of a week has
+made already: a few vector additions, where expressions go through every series row by row.
 """
 
 from __future__ import annotations
@@ -200,7 +200,7 @@ def _with_nan(values: pl.Series) -> npt.NDArray[Any]:
 
 
 class _Sums:
-    """Sums over the windows that end at each of some consecutive rows; made of sums of half the rows.
+    """Sums over the windows that end at each of some consecutive rows; made of sums over fewer rows.
 
     Each is a sum of its own values only, in an order of their own: it does not depend on the rows
     around, and nothing cancels. values: 0 where missing. observed: 1 or 0, None if all are.
@@ -208,7 +208,6 @@ class _Sums:
 
     def __init__(self, values: Doubles, observed: Doubles | None) -> None:
         self._values, self._observed = values, observed
-        self._halves: dict[str, list[Doubles]] = {}
         self._made: dict[tuple[str, int, int], Doubles] = {}
 
     def statistic(self, window: Window) -> Doubles:
@@ -223,28 +222,23 @@ class _Sums:
 
     def over(self, what: str, window: Window) -> Doubles:
         """Sums over the rows of a window; windows of the same rows share them."""
+        if window.every == 1:
+            return self._last(what, window.rows)
         key = (what, window.rows, window.every)
         if key not in self._made:
-            self._made[key] = self._over(what, window)
+            self._made[key] = self._spaced(self._last(what, 1), window)
         return self._made[key]
 
-    def _over(self, what: str, window: Window) -> Doubles:
-        if window.every > 1:
-            return self._spaced(self._source(what), window)
-        halves = self._halves.setdefault(what, [self._source(what)])
-        while 2 << (len(halves) - 1) <= window.rows:
-            halves.append(_plus(halves[-1], halves[-1], 1 << (len(halves) - 1)))
-        parts, back = [], 0
-        for power in reversed(range(len(halves))):
-            if window.rows >> power & 1:
-                parts.append((halves[power], back))
-                back += 1 << power
-        total, _ = parts[0]
-        if len(parts) > 1:
-            total = _plus(total, *parts[1])
-        for part, back in parts[2:]:
-            _add(total, part, back)
-        return total
+    def _last(self, what: str, rows: int) -> Doubles:
+        """Sums over so many rows: of two halves, or of a power of two and the rest."""
+        key = (what, rows, 1)
+        if key not in self._made:
+            self._made[key] = self._sum(what, rows) if rows > 1 else self._source(what)
+        return self._made[key]
+
+    def _sum(self, what: str, rows: int) -> Doubles:
+        near = 1 << (rows.bit_length() - 1) if rows % 2 else rows // 2
+        return _plus(self._last(what, near), self._last(what, rows - near), near)
 
     def _spaced(self, values: Doubles, window: Window) -> Doubles:
         total = values.copy()
@@ -267,11 +261,12 @@ class _Sums:
 class _HeadSums(_Sums):
     """The same for the first rows of all series, shape (rows, series): windows are cut at the begin."""
 
-    def _over(self, what: str, window: Window) -> Doubles:
-        if window.every > 1:
-            return self._spaced(self._source(what), window)
-        total: Doubles = np.cumsum(self._source(what), axis=0)
-        return total
+    def _sum(self, what: str, rows: int) -> Doubles:
+        # Of all rows up to each, whatever the window: it is asked for where it begins before the first.
+        key = (what, 0, 1)
+        if key not in self._made:
+            self._made[key] = np.cumsum(self._last(what, 1), axis=0)
+        return self._made[key]
 
 
 def _add(total: Doubles, part: Doubles, back: int) -> Doubles:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from engine.data import checks
@@ -155,7 +156,7 @@ def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.
         begins[_changes(frame[key])] = True
     first = np.flatnonzero(begins)
     lengths = np.diff(first, append=frame.height)
-    heads = frame.select(_at(frame[k], first) for k in keys)
+    heads = pl.DataFrame([_at(frame[k], first) for k in keys])
     found = heads.unique()
     texts = [pl.col(k).cast(pl.String) for k in keys if found[k].dtype in (pl.Categorical, pl.Enum)]
     coded = [pl.col(k).alias(f"head:{k}") for k in keys]
@@ -180,7 +181,8 @@ def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.
         maintain_order="left",
     )
     number = pl.Series("series", np.repeat(numbers["series"].to_numpy(), lengths))
-    frame = frame.drop(keys).with_columns(number)
+    # Not `drop`: it would first put the chunks of the keys into one piece.
+    frame = pl.DataFrame([frame[c] for c in frame.columns if c not in keys]).with_columns(number)
     if roles.static:
         checks.constant(frame, roles.static, series["unique_id"])
         statics = frame.group_by("series").agg(pl.col(c).drop_nulls().first() for c in roles.static)
@@ -198,11 +200,20 @@ def _changes(column: pl.Series) -> IntArray:
     for chunk in column.get_chunks():
         if not len(chunk):
             continue
-        if last is None or chunk[:1].ne_missing(last).item():
+        if last is None or chunk[0] != last:
             found.append(np.array([row]))
-        found.append((chunk[1:] != chunk[:-1]).arg_true().to_numpy() + (row + 1))
-        row, last = row + len(chunk), chunk[-1:]
+        found.append(np.flatnonzero(_differs(chunk)) + (row + 1))
+        row, last = row + len(chunk), chunk[-1]
     return np.concatenate(found).astype(np.int64)
+
+
+def _differs(chunk: pl.Series) -> npt.NDArray[np.bool_]:
+    """Whether each row but the first differs from the one before; numbers are compared as stored."""
+    stored = chunk.to_physical()
+    if stored.dtype.is_integer() and stored.dtype not in (pl.Int128, pl.UInt128):
+        values = stored.to_numpy()
+        return np.not_equal(values[1:], values[:-1])
+    return (chunk[1:] != chunk[:-1]).to_numpy()
 
 
 def _at(column: pl.Series, rows: IntArray) -> pl.Series:
@@ -229,10 +240,9 @@ def _aligned(frame: pl.DataFrame, grid: TimeGrid) -> pl.DataFrame:
 
 
 def _is_sorted(frame: pl.DataFrame) -> bool:
-    series, ordinal = pl.col("series"), pl.col("ordinal")
-    same = (series == series.shift()) & (ordinal >= ordinal.shift())
-    later = (series > series.shift()) | same
-    return bool(frame.select(later.fill_null(True).all()).item())
+    series, ordinal = frame["series"].to_numpy(), frame["ordinal"].to_numpy()
+    back = np.flatnonzero(ordinal[1:] < ordinal[:-1])
+    return bool((series[1:] >= series[:-1]).all() and (series[back + 1] > series[back]).all())
 
 
 def _sorted(frame: pl.DataFrame) -> pl.DataFrame:
