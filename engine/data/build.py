@@ -212,7 +212,7 @@ def _differs(chunk: pl.Series) -> npt.NDArray[np.bool_]:
     stored = chunk.to_physical()
     if stored.dtype.is_integer() and stored.dtype not in (pl.Int128, pl.UInt128):
         values = stored.to_numpy()
-        return np.not_equal(values[1:], values[:-1])
+        return np.asarray(values[1:] != values[:-1])
     return (chunk[1:] != chunk[:-1]).to_numpy()
 
 
@@ -222,7 +222,7 @@ def _at(column: pl.Series, rows: IntArray) -> pl.Series:
     ends = np.cumsum([len(chunk) for chunk in chunks])
     split = np.searchsorted(rows, ends[:-1])
     parts = zip(chunks, np.split(rows, split), ends, strict=True)
-    found = [chunk.gather(own - (end - len(chunk))) for chunk, own, end in parts]
+    found = [chunk[own - (end - len(chunk))] for chunk, own, end in parts]
     return pl.concat(found, rechunk=True)
 
 
@@ -303,8 +303,7 @@ def _first_rows(frame: pl.DataFrame, begins: pl.Expr) -> tuple[IntArray, IntArra
 
     Rows are sorted by series and time.
     """
-    changed = pl.col("series") != pl.col("series").shift()
-    head = frame.select(changed.fill_null(True).arg_true()).to_series().to_numpy().astype(np.int64)
+    head = np.append(0, np.flatnonzero(_differs(frame["series"])) + 1)
     may = frame.select(begins).to_series()
     if may.all():
         return head, head

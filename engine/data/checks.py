@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
+import numpy as np
 import polars as pl
 
 from engine.data.calendar import TimeGrid
@@ -91,12 +92,12 @@ def on_grid(frame: pl.DataFrame, grid: TimeGrid, ids: pl.Series) -> None:
 
 def no_duplicates(frame: pl.DataFrame, ids: pl.Series) -> None:
     """One row per series and time; `frame` is sorted."""
-    twice = (pl.col("series") == pl.col("series").shift()) & (
-        pl.col("ordinal") == pl.col("ordinal").shift()
-    )
-    rows = frame.filter(twice)
-    if rows.is_empty():
+    series, ordinal = frame["series"].to_numpy(), frame["ordinal"].to_numpy()
+    twice = np.flatnonzero(ordinal[1:] == ordinal[:-1]) + 1
+    twice = twice[series[twice] == series[twice - 1]]
+    if not twice.size:
         return
+    rows = frame[twice]
     raise DataError(
         f"{rows.height} duplicate (unique_id, ds) rows: {_first_three(rows, ids)}",
         hint="add the missing key column to columns.unique_id, or aggregate the rows first",
