@@ -219,7 +219,7 @@ def known_columns(
 
     dates: what `evaluate_dates` gives for the panel, or for one that this is a part of.
     """
-    frame = panel.frame.select("unique_id", "ds", *panel.roles.future)
+    frame = panel.frame[["unique_id", "ds", *panel.roles.future]]
     of_rows = iter(columns_of(frame, [f for f in features if not _is_of_date(f)], series))
     dates = evaluate_dates(panel, features) if dates is None else dates
     places = dates.shape[1] - panel.offsets[1:]

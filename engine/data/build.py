@@ -212,7 +212,8 @@ def _differs(chunk: pl.Series) -> npt.NDArray[np.bool_]:
     stored = chunk.to_physical()
     if stored.dtype.is_integer() and stored.dtype not in (pl.Int128, pl.UInt128):
         values = stored.to_numpy()
-        return np.asarray(values[1:] != values[:-1])
+        changed: npt.NDArray[np.bool_] = values[1:] != values[:-1]
+        return changed
     return (chunk[1:] != chunk[:-1]).to_numpy()
 
 
@@ -222,7 +223,7 @@ def _at(column: pl.Series, rows: IntArray) -> pl.Series:
     ends = np.cumsum([len(chunk) for chunk in chunks])
     split = np.searchsorted(rows, ends[:-1])
     parts = zip(chunks, np.split(rows, split), ends, strict=True)
-    found = [chunk[own - (end - len(chunk))] for chunk, own, end in parts]
+    found: list[pl.Series] = [chunk[own - (end - len(chunk))] for chunk, own, end in parts]
     return pl.concat(found, rechunk=True)
 
 
