@@ -6,18 +6,20 @@ series: neither is written out for every row before the rows of a design are tak
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import as_strided
 
 from engine.data.panel import IntArray
 from engine.windows import SeriesRows, Singles
 
 T = TypeVar("T", bound=np.generic)
+Steps = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Rows:
         """Number of the series of each: int32 (count,)."""
         return self._series
 
-    def before(self, ahead: npt.NDArray[np.int32]) -> Rows:
+    def before(self, ahead: Steps | int) -> Rows:
         """The rows so many before each."""
         return Rows(self.row - ahead, self.series)
 
@@ -67,18 +69,22 @@ class Rows:
         entries: npt.NDArray[T] = values[self.row]
         return entries
 
-    def read(self, column: Column, out: Singles | None = None) -> Singles:
-        """Values of the column, into `out` if it is given: float32 (count,). All rows must exist."""
-        # None needs clipping: it only spares the check of every one.
-        values: Singles = np.take(column.values, self._where(column.places), out=out, mode="clip")
+    def read(self, column: Column) -> Singles:
+        """Values of a column: float32 (count,). All rows must exist."""
+        values: Singles = self.matrix([column])[0]
         return values
 
     def matrix(self, columns: Sequence[Column]) -> Singles:
         """Values of several columns: float32 (columns, count)."""
         out = np.empty((len(columns), len(self)), dtype=np.float32)
-        for column, values in zip(columns, out, strict=True):
-            self.read(column, values)
+        self.write(columns, out)
         return out
+
+    def write(self, columns: Sequence[Column], out: Singles) -> None:
+        """The same into an array of that shape."""
+        for column, values in zip(columns, out, strict=True):
+            # All rows are there, so that none needs clipping: it only spares the check of every one.
+            np.take(column.values, self._where(column.places), out=values, mode="clip")
 
     def _where(self, places: IntArray | None) -> IntArray:
         """Where the values of the rows stand; columns that share their places share the result."""
@@ -112,33 +118,67 @@ class Stretch(Rows):
         """Number of the series of each: int32 (count,)."""
         return np.repeat(np.arange(self._shape[0], dtype=np.int32), self._shape[1])
 
-    def before(self, ahead: npt.NDArray[np.int32]) -> Rows:
+    def before(self, ahead: Steps | int) -> Rows:
         """The rows so many before each."""
-        if ahead.min() < ahead.max():
-            return Rows(self.row - ahead, self.series)
-        return Stretch(self._shape[0], self._length, self._first - int(ahead[0]), self._shape[1])
+        if not isinstance(ahead, int):
+            return super().before(ahead)
+        return Stretch(self._shape[0], self._length, self._first - ahead, self._shape[1])
 
     def of(self, values: npt.NDArray[T]) -> npt.NDArray[T]:
         """Entries of an array with an entry a row: (count,)."""
         return self._runs(values, self._first, self._length).ravel()
 
-    def read(self, column: Column, out: Singles | None = None) -> Singles:
-        """Values of the column, into `out` if it is given: float32 (count,). All rows must exist."""
+    def write(self, columns: Sequence[Column], out: Singles) -> None:
+        """Values of several columns into an array (columns, count)."""
+        for first, last in _evenly_spaced(columns):
+            # Copied in one go, so that a thread beside this one is disturbed once.
+            runs = self._of_column(columns[first])
+            distance = 0
+            if last - first > 1:
+                distance = _address(columns[first + 1]) - _address(columns[first])
+            shape = (last - first, *self._shape)
+            several = as_strided(runs, shape, (distance, *runs.strides), writeable=False)
+            out[first:last].reshape(shape)[:] = several
+
+    def _of_column(self, column: Column) -> Singles:
+        """A view of the rows of a column: (n_series, run)."""
         first, step = self._first, self._length
         if column.places is not None:
             first += int(column.places[0])
             step += int(column.places[1] - column.places[0]) if column.places.size > 1 else 0
-        runs = self._runs(column.values, first, step)
-        if out is None:
-            return runs.ravel()
-        out.reshape(self._shape)[:] = runs
-        return out
+        return self._runs(column.values, first, step)
 
     def _runs(self, values: npt.NDArray[T], first: int, step: int) -> npt.NDArray[T]:
         """A view of the run of each series: (n_series, run); numpy refuses one beyond the values."""
         size = values.itemsize
         strides = (step * size, size)
         return np.ndarray(self._shape, values.dtype, values, first * size, strides)
+
+
+def _evenly_spaced(columns: Sequence[Column]) -> Iterator[tuple[int, int]]:
+    """First and last + 1 of columns that lie in one array in equal distances, as lags of a column do."""
+    first = 0
+    while first < len(columns):
+        last, distance = first + 1, None
+        while last < len(columns) and _together(columns[first], columns[last]):
+            step = _address(columns[last]) - _address(columns[last - 1])
+            if distance not in (None, step):
+                break
+            last, distance = last + 1, step
+        yield first, last
+        first = last
+
+
+def _together(one: Column, other: Column) -> bool:
+    """Whether columns are parts of one array, read at the same places."""
+    base = one.values.base
+    return base is not None and base is other.values.base and one.places is other.places
+
+
+def _address(column: Column) -> int:
+    """Where the first value stands in memory."""
+    where: int = column.values.__array_interface__["data"][0]
+    return where
 
 
 def lags(values: Singles, series: SeriesRows, shifts: Sequence[int]) -> list[Column]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import groupby
 
 import numpy as np
 import numpy.typing as npt
 
-from engine.columns import Column, Rows, Stretch
+from engine.columns import Column, Rows, Steps, Stretch
 from engine.contracts import DesignBlock, Feature
 from engine.data.panel import Panel
 from engine.features import FeaturePlan, Matrix
@@ -78,15 +79,15 @@ class DesignShard:
         observed = np.isfinite(self.y)
         return observed if self.window is None else observed & (self.age < self.window)
 
-    def ahead(self, bucket: Ahead) -> npt.NDArray[np.int32]:
+    def ahead(self, bucket: Ahead) -> Steps:
         """Periods between every row as a target and its cutoff: (rows,)."""
         first, last = bucket
         if first == last:
             return np.full(self.age.size, first, dtype=np.int32)
-        ahead: npt.NDArray[np.int32] = first + (-(self.age + first)) % np.int32(last - first + 1)
+        ahead: Steps = first + (-(self.age + first)) % np.int32(last - first + 1)
         return ahead
 
-    def usable(self, ahead: npt.NDArray[np.int32]) -> npt.NDArray[np.bool_]:
+    def usable(self, ahead: Steps) -> npt.NDArray[np.bool_]:
         """Observed targets with a cutoff within their series: (rows,)."""
         return self._wanted & (ahead <= self._since_start)
 
@@ -99,42 +100,43 @@ class DesignShard:
 
     def block(self, bucket: Ahead) -> DesignBlock:
         """The design rows of a bucket: every observed target once, with a cutoff in its series."""
-        ahead = self.ahead(bucket)
-        target = self._targets(bucket, ahead)
-        ahead = ahead[: len(target)] if bucket[0] == bucket[1] else target.of(ahead)
+        ahead: Steps | int
+        target = self._stretch(bucket)
+        if target is not None:
+            ahead = bucket[0]
+        else:
+            of_rows = self.ahead(bucket)
+            row = np.flatnonzero(self.usable(of_rows))
+            target, ahead = Rows(row, self.index[row]), of_rows[row]
         X = gather(self.panel, self.values, self.plan, ahead, target.before(ahead), target, target)
         return DesignBlock(
             X=X,
             y=target.of(self.y),
             series=target.series + np.int32(self.offset),
-            step=ahead.astype(np.int16),
+            step=np.full(len(target), ahead, dtype=np.int16),
             age=target.of(self.age),
         )
 
-    def aligned(
-        self, number: int, target: Rows, ahead: npt.NDArray[np.int32]
-    ) -> npt.NDArray[np.float32]:
+    def aligned(self, number: int, target: Rows, ahead: Steps) -> npt.NDArray[np.float32]:
         """The aligned feature of this number for targets so far ahead: float32 (rows,)."""
         feature = self.plan.of("aligned")[number]
         return _read_aligned(self.panel, self.values.aligned[number], feature, target, ahead)
 
-    def _targets(self, bucket: Ahead, ahead: npt.NDArray[np.int32]) -> Rows:
-        """The rows that are targets of a bucket; ahead: of every row."""
+    def _stretch(self, bucket: Ahead) -> Rows | None:
+        """The targets of a bucket of one step if they are the same in all series, read more quickly."""
         lengths = self.panel.lengths
         first, last = bucket
         length = int(lengths[0])
-        # One step ahead of series alike, they are the same rows of each, which are read more quickly.
         if first == last < length and (lengths == length).all() and self._wanted.all():
             return Stretch(lengths.size, length, first, length - first)
-        row = np.flatnonzero(self.usable(ahead))
-        return Rows(row, self.index[row])
+        return None
 
 
 def gather(
     panel: Panel,
     values: FeatureValues,
     plan: FeaturePlan,
-    ahead: npt.NDArray[np.int32],
+    ahead: Steps | int,
     origin: Rows,
     target: Rows,
     known: Rows,
@@ -144,24 +146,29 @@ def gather(
     origin, known: where history and known values are read. target: rows of `panel`, which may lie after
     the last one of their series.
     """
-    X = np.empty((ahead.size, len(plan.features)), dtype=np.float32, order="F")
-    place = {"history": 0, "aligned": 0, "known": 0, "static": 0}
-    for column, feature in enumerate(plan.features):
-        row = place[feature.availability]
-        place[feature.availability] += 1
-        if feature.availability == "history":
-            origin.read(values.history[row], X[:, column])
-        elif feature.availability == "known":
-            known.read(values.known[row], X[:, column])
-        elif feature.availability == "static":
-            X[:, column] = values.static[row][target.series]
+    X = np.empty((len(target), len(plan.features)), dtype=np.float32, order="F")
+    numbers = {"history": 0, "aligned": 0, "known": 0, "static": 0}
+    column = 0
+    for availability, alike in groupby(plan.features, key=lambda feature: feature.availability):
+        group = [*alike]
+        first = numbers[availability]
+        last = numbers[availability] = first + len(group)
+        out = X.T[column : column + len(group)]
+        column += len(group)
+        if availability == "history":
+            origin.write(values.history[first:last], out)
+        elif availability == "known":
+            known.write(values.known[first:last], out)
+        elif availability == "static":
+            np.take(values.static[first:last], target.series, axis=1, out=out, mode="clip")
         else:
-            X[:, column] = _read_aligned(panel, values.aligned[row], feature, target, ahead)
+            for feature, own, into in zip(group, values.aligned[first:last], out, strict=True):
+                into[:] = _read_aligned(panel, own, feature, target, ahead)
     return X
 
 
 def _read_aligned(
-    panel: Panel, column: Column, feature: Feature, target: Rows, ahead: npt.NDArray[np.int32]
+    panel: Panel, column: Column, feature: Feature, target: Rows, ahead: Steps | int
 ) -> npt.NDArray[np.float32]:
     """Values the smallest known multiple of the season before the target, NaN outside the series."""
     source = target.row - feature.season * -(-ahead // feature.season)

@@ -17,7 +17,7 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from engine.columns import Rows
+from engine.columns import Rows, Steps
 from engine.contracts import Feature
 from engine.design import SharedDesign
 from engine.shard import Ahead, DesignShard
@@ -36,7 +36,6 @@ from engine_ridge.statistics import (
 
 Kind = Literal["common", "held", "moving"]
 Singles = npt.NDArray[np.float32]
-Steps = npt.NDArray[np.int32]
 
 _KINDS: dict[str, Kind] = {
     "known": "common",
