@@ -137,11 +137,11 @@ def test_sums_too_large_to_keep_are_made_again_to_the_same_bits(tmp_path: Path, 
 
 def test_a_later_fold_reads_only_the_rows_since_the_one_before(tmp_path: Path, monkeypatch):
     read = []
-    evaluate = engine.design.evaluate
+    made = engine.design.columns_of
     monkeypatch.setattr(
         engine.design,
-        "evaluate",
-        lambda frame, *rest: (read.append(len(frame)), evaluate(frame, *rest))[1],
+        "columns_of",
+        lambda frame, *rest: (read.append(len(frame)), made(frame, *rest))[1],
     )
     whole, spec = whole_panel(), spec_of({**RIDGE, "buckets": [3, 6]})
     tasks = tasks_of(whole, spec)

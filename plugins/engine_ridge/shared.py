@@ -49,6 +49,9 @@ _ORDER: tuple[Kind, ...] = ("common", "held", "moving")
 _CHUNK_ROWS = 16_384
 """Rows at a time: their columns stay in a core's cache between the products of all buckets."""
 
+_CHUNK_VALUES = 400_000
+"""Values at a time, if those rows have fewer: small products cost more calls than sums."""
+
 _BASIS_ROWS = 65_536
 
 
@@ -225,6 +228,9 @@ class _Sums:
         ends = np.cumsum([self._places(k).size for k in _ORDER])
         starts = [0, *ends[:-1]]
         self._slices = [slice(a, b) for a, b in zip(starts, ends, strict=True)]
+        common, held, moving = (part.stop - part.start for part in self._slices)
+        run = min(last - first + 1 for first, last in buckets)
+        self._at_once = max(_CHUNK_ROWS, int(_CHUNK_VALUES / (common + moving + held / run)))
         self._gram = np.zeros((len(buckets), self._order.size, self._order.size))
         self._squares = np.zeros(len(buckets))
 
@@ -232,9 +238,9 @@ class _Sums:
         """Of every bucket: one group, all series."""
         # An infinite value is found in the sums, and reported by name.
         with np.errstate(invalid="ignore", over="ignore"):
-            for rows in _pieces(np.flatnonzero(self._everywhere)):
+            for rows in _pieces(np.flatnonzero(self._everywhere), self._at_once):
                 self._add_everywhere(rows)
-            for rows in _pieces(np.flatnonzero(self._somewhere)):
+            for rows in _pieces(np.flatnonzero(self._somewhere), self._at_once):
                 self._add_somewhere(rows)
         one, group = np.zeros(1, dtype=np.int64), (1, self._order.size, self._order.size)
         common, held, moving = self._slices
@@ -284,7 +290,9 @@ class _Sums:
         runs_from = target[first]
         H = self._filled("held", Rows(runs_from, shard.index[runs_from]), ahead[first])
         sums = runs.sums(first, weighted)
-        gram[held, held] += (H * sums[ONE]) @ H.T
+        # A run of one row weighs 1 without a half-life, and a product with itself costs half.
+        alone = first.size == target.size and self._half_life is None
+        gram[held, held] += (H if alone else H * sums[ONE]) @ H.T
         gram[held, common] += H @ sums.T
         if moving.stop > moving.start:
             V = self._filled("moving", Rows(target, shard.index[target]), ahead)
@@ -343,5 +351,5 @@ def _firsts(origin: Integers) -> Integers:
     return np.concatenate([[0], np.flatnonzero(np.diff(origin)) + 1]).astype(np.int64)
 
 
-def _pieces(rows: Integers) -> Iterator[Integers]:
-    return (rows[start : start + _CHUNK_ROWS] for start in range(0, rows.size, _CHUNK_ROWS))
+def _pieces(rows: Integers, size: int) -> Iterator[Integers]:
+    return (rows[start : start + size] for start in range(0, rows.size, size))

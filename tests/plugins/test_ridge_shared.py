@@ -95,6 +95,7 @@ def test_sums_of_all_buckets_are_those_of_their_design_rows(buckets, gap, window
     names = shared.designs[0].features
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(shared_module, "_CHUNK_ROWS", chunk)
+        patch.setattr(shared_module, "_CHUNK_VALUES", chunk)
         found = shared_statistics(shared, products_of(names, ACROSS), decay)
     expected = plain_statistics(shared, interactions=ACROSS, decay=decay)
     for one, other in zip(found, expected, strict=True):
