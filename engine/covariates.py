@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,8 +31,8 @@ def panel_with_features(history: Panel, future: Future, plan: FeaturePlan) -> tu
         index = (first_future[:, None] + np.arange(future.ahead_max)).ravel()
         is_past = np.ones(rows.height, dtype=bool)
         is_past[index] = False
-        frame = frame.with_columns(_columns(known, values[:, is_past]))
-        ahead = future.frame.with_columns(_columns(known, values[:, index]))
+        frame = frame.with_columns(_columns(known, (row[is_past] for row in values)))
+        ahead = future.frame.with_columns(_columns(known, (row[index] for row in values)))
         future = replace(future, frame=ahead)
     if aligned:
         values = evaluate(history.frame, aligned)
@@ -87,7 +87,9 @@ def _read(
     return out
 
 
-def _columns(features: Sequence[Feature], values: Matrix) -> list[pl.Series]:
+def _columns(
+    features: Sequence[Feature], values: Matrix | Iterator[npt.NDArray[np.float32]]
+) -> list[pl.Series]:
     return [pl.Series(f.name, v, nan_to_null=True) for f, v in zip(features, values, strict=True)]
 
 

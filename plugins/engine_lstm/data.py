@@ -150,7 +150,7 @@ def encode(panel: Panel, encoding: Encoding) -> Arrays:
     past, past_gaps = encoding.past.standardised(panel.dense(encoding.past.names))
     usual = running_mean(known[..., : len(encoding.future.names)], began, encoding.span)
     single = [np.clip(z, -LIMIT, LIMIT), seen, log_size, age]
-    own = [np.stack(single, axis=-1), past, past_gaps, usual]
+    own = [np.stack(single, axis=-1, dtype=np.float32), past, past_gaps, usual]
     if encoding.effects is not None:
         own.append(averages(y, (level, safe), known, encoding))
     offset = _offset(panel, encoding)
@@ -158,9 +158,13 @@ def encode(panel: Panel, encoding: Encoding) -> Arrays:
         own.append(above_offset(y, offset, safe, encoding))
     numbers, _ = encoding.numbers.standardised(_table(panel.series, encoding.numbers.names))
     inside = began[..., None]
+    channels = np.concatenate(own, axis=-1, dtype=np.float32)
+    own.clear()
+    for array in (channels, known):
+        array *= inside
     return Arrays(
-        own=(np.concatenate(own, axis=-1) * inside).astype(np.float32),
-        known=known * inside,
+        own=channels,
+        known=known,
         y=np.nan_to_num(y),
         seen=seen,
         level=level,

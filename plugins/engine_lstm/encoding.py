@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +14,8 @@ Float32 = npt.NDArray[np.float32]
 LIMIT = 10.0  # deviations, or usual distances, beyond which an input says no more
 
 _CONSTANT = 1e30  # deviation of a column that never changed
+
+_PIECE = 1 << 25  # values at a time
 
 
 @dataclass(frozen=True)
@@ -33,22 +36,35 @@ class Columns:
 
         What was constant in training has taught nothing: it reads as 0 whatever it does later.
         """
-        present = ~np.isnan(values)
-        count = np.maximum(present.sum(0), 1)
-        mean = np.where(present, values, 0).sum(0, dtype=np.float64) / count
-        squares = np.where(present, values - mean, 0.0) ** 2
-        deviation = np.sqrt(squares.sum(0) / count)
+        observed, total, squares = (np.zeros(len(names)) for _ in range(3))
+        for rows in _pieces(values):
+            present = ~np.isnan(values[rows])
+            observed += present.sum(0)
+            total += np.where(present, values[rows], 0).sum(0, dtype=np.float64)
+        count = np.maximum(observed, 1)
+        mean = total / count
+        for rows in _pieces(values):
+            present = ~np.isnan(values[rows])
+            squares += (np.where(present, values[rows] - mean, 0.0) ** 2).sum(0)
+        deviation = np.sqrt(squares / count)
         deviation = np.where(deviation > 1e-6 * np.abs(mean) + 1e-12, deviation, _CONSTANT)
-        gaps: list[bool] = np.asarray((~present).any(axis=0)).tolist()
+        gaps: list[bool] = np.asarray(observed < len(values)).tolist()
         return cls(names, tuple(map(float, mean)), tuple(map(float, deviation)), tuple(gaps))
 
     def standardised(self, values: Float32) -> tuple[Float32, Float32]:
         """Values (..., column) in deviations with 0 where missing, and the channels of gaps."""
-        missing = np.isnan(values)
-        scaled = (values - np.array(self.mean)) / np.array(self.deviation)
-        scaled = np.where(missing, 0.0, np.clip(scaled, -LIMIT, LIMIT))
-        flags = missing[..., np.array(self.gaps, dtype=bool)]
-        return scaled.astype(np.float32), flags.astype(np.float32)
+        scaled = np.empty(values.shape, dtype=np.float32)
+        for rows in _pieces(values):
+            missing = np.isnan(values[rows])
+            exact = (values[rows] - np.array(self.mean)) / np.array(self.deviation)
+            scaled[rows] = np.where(missing, 0.0, np.clip(exact, -LIMIT, LIMIT))
+        return scaled, np.isnan(values[..., np.array(self.gaps, dtype=bool)]).astype(np.float32)
+
+
+def _pieces(values: Float32) -> Iterator[slice]:
+    """The first axis in pieces: what is calculated of one in double precision is far smaller than all."""
+    size = max(_PIECE * len(values) // max(values.size, 1), 1)
+    return (slice(first, first + size) for first in range(0, len(values), size))
 
 
 @dataclass(frozen=True)
