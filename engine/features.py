@@ -233,6 +233,8 @@ def columns_of(
     frame: pl.DataFrame, features: Sequence[Feature], series: SeriesRows | None = None
 ) -> tuple[Column, ...]:
     """The same values, to be read at rows: lags are not written out but read where their column stands."""
+    if not features:
+        return ()
     series = series or SeriesRows.of(frame["unique_id"])
     found: dict[int, Column] = {}
     shifts: dict[str, dict[int, int]] = {}
