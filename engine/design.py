@@ -191,11 +191,10 @@ def _seeing_ahead(
     seen = evaluate(frame, features)[:, first_future[series] + back]
     old = Rows(place, series).matrix(columns)
     same = np.isclose(old, seen, rtol=1e-5, equal_nan=True)
-    everything = Rows(np.arange(panel.frame.height), panel.series_index)
     made = []
     for number, column in enumerate(columns):
         if not same[number].all():
-            values = everything.read(column)
+            values = Rows(np.arange(panel.frame.height), panel.series_index).read(column)
             # What does not look ahead keeps its bits.
             values[place] = np.where(same[number], old[number], seen[number])
             column = Column(values)
