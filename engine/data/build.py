@@ -139,13 +139,12 @@ def _in_one_piece(values: pl.Series, dtype: pl.DataType) -> pl.Series:
     Numbers and what is stored as one are written into memory of numpy, which asks for large pages: several
     times as fast as into fresh memory of Polars.
     """
-    stored = values.to_physical()
-    if values.null_count() or not (stored.dtype.is_integer() or stored.dtype.is_float()):
+    kind, stored = values.dtype, values.to_physical()
+    plain = kind.is_integer() or kind.is_float() or kind.is_temporal()
+    if not plain or kind in (pl.Int128, pl.UInt128) or values.null_count():
         return values.rechunk().cast(dtype)
-    if stored.dtype in (pl.Int128, pl.UInt128) or (
-        values.n_chunks() == 1 and values.dtype == dtype
-    ):
-        return values.rechunk().cast(dtype)
+    if values.n_chunks() == 1 and kind == dtype:
+        return values
     physical = dtype if dtype.is_float() else stored.dtype
     whole = np.empty(len(stored), dtype=pl.Series(dtype=physical).to_numpy().dtype)
     first = 0
