@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +14,7 @@ import polars as pl
 from engine.backtest import Task
 from engine.data.forecast import quantile_column
 from engine.errors import EngineError, PluginError, blaming
-from engine.executors import TaskExecutor
+from engine.executors import PreparedExecutor, TaskExecutor
 from engine.observers import Observers
 from engine.registry import Registry, build
 from engine.spec.model import RunSpec
@@ -91,10 +91,6 @@ class Execution:
         return rows
 
 
-RunTasks = Callable[[Sequence[Task], Execution], Execution]
-"""Runs tasks and gives back the execution, into which their results were gathered."""
-
-
 def empty_forecasts(work: Workspace) -> pl.DataFrame:
     """A forecast table without rows."""
     quantiles = {quantile_column(q): pl.Float64 for q in work.spec.quantiles}
@@ -111,16 +107,51 @@ def empty_forecasts(work: Workspace) -> pl.DataFrame:
     )
 
 
-@contextmanager
-def executing(work: Workspace, observers: Observers) -> Iterator[RunTasks]:
-    """Runs tasks with the spec's executor; what that keeps between calls ends with the block."""
-    executor = executor_of(work.spec, work.registry)
+class Workers:
+    """The spec's executor at work for one run; what it keeps ends with the `with` block.
 
-    def run(tasks: Sequence[Task], into: Execution) -> Execution:
-        return execute(work, tasks, observers, executor, into)
+    An executor that can be told ahead (`prepare`) starts its processes at the begin of the block,
+    while the data are read.
+    """
 
-    with executor if isinstance(executor, AbstractContextManager) else nullcontext():
-        yield run
+    def __init__(self, spec: RunSpec, registry: Registry, observers: Observers) -> None:
+        self._spec, self._registry, self._observers = spec, registry, observers
+        self._executor = executor_of(spec, registry)
+        self._kept = ExitStack()
+
+    def __enter__(self) -> Workers:
+        executor = self._executor
+        if isinstance(executor, AbstractContextManager):
+            self._kept.enter_context(executor)
+        if isinstance(executor, PreparedExecutor):
+            # What a measured task holds must be its own alone.
+            modules = [] if self._spec.measured else self._modules()
+            with blaming(_named(self._spec)):
+                executor.prepare(FUNCTION, _fewest_tasks(self._spec), modules)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.leave()
+
+    def leave(self) -> None:
+        """End what the executor keeps, now that no task is left."""
+        self._kept.close()
+
+    def run(self, work: Workspace, tasks: Sequence[Task], into: Execution) -> Execution:
+        """Run tasks; results gather in `into`, which holds what was finished if this is interrupted."""
+        return execute(work, tasks, self._observers, self._executor, into)
+
+    def _modules(self) -> list[str]:
+        """Modules of the features and models of the spec, which tasks import."""
+        uses = [("features", use.use) for use in self._spec.features]
+        uses += [("model", use.use) for use in self._spec.models.values()]
+        found = [self._registry.find(kind, name).component for kind, name in uses]
+        return list(dict.fromkeys(component.factory.partition(":")[0] for component in found))
+
+
+def _fewest_tasks(spec: RunSpec) -> int:
+    """Tasks that the back-test of a spec has at least."""
+    return len(spec.models) * (spec.backtest.folds if spec.backtest.refit else 1)
 
 
 def execute(
@@ -193,6 +224,12 @@ def executor_of(
     return executor
 
 
+def _named(spec: RunSpec) -> str:
+    """The spec's executor, for errors."""
+    use = executor_use(spec)
+    return f"executor {use.use!r}" if use else "executor"
+
+
 def workers_of(spec: RunSpec, registry: Registry, tasks: int) -> int:
     """Tasks that the spec's executor runs at a time: its `workers(tasks)`, 1 if it has none."""
     count = getattr(executor_of(spec, registry), "workers", None)
@@ -206,8 +243,7 @@ def _results(
         for task in tasks:
             yield run_task(work.folder, task.plain(), observers.event)
         return
-    use = executor_use(work.spec)
-    who = f"executor {use.use!r}" if use else "executor"
+    who = _named(work.spec)
     left = {task.name for task in tasks}
     with blaming(who):
         plain = [task.plain() for task in tasks]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from engine.contracts import Report
@@ -40,6 +40,19 @@ class TaskExecutor(Protocol):
         `fresh`: it runs in a process that ran nothing before, so that its memory can be measured.
 
         If a task's process dies, `died(...)` is its result. Neither ends the other tasks.
+        """
+        ...
+
+
+@runtime_checkable
+class PreparedExecutor(Protocol):
+    """An executor that is told of its tasks before they can be given, so that it starts meanwhile."""
+
+    def prepare(self, function: str, tasks: int, modules: Sequence[str]) -> None:
+        """Called at the begin of the `with` block: at least so many tasks of `function` will follow.
+
+        modules: names of modules that tasks import. A worker may import them ahead, as long as no
+        task waits for it; one that cannot be imported is for the task to tell.
         """
         ...
 

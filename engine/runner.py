@@ -29,7 +29,7 @@ from engine.data.fingerprint import panel_fingerprint
 from engine.data.panel import Panel
 from engine.errors import EXIT_FAILURES, EXIT_GATE, EXIT_OK
 from engine.evaluate import Scores, evaluate
-from engine.execute import Execution, RunTasks, executing, workers_of
+from engine.execute import Execution, Workers, workers_of
 from engine.failures import Filled, fill_from_fallback, skipped_series
 from engine.footprint import needed_memory
 from engine.gate.judge import Evidence, judge
@@ -128,32 +128,35 @@ def _run(
 ) -> Outcome:
     started, spec = time.perf_counter(), loaded.spec
     check_writable(output)
-    check_factories(loaded, registry)
 
-    observers.stage("data", f"reading {spec.data.source.use}")
-    source = open_source(spec, registry, base)
-    panel = read(spec, source)
-    fingerprint = _agreed_fingerprint(panel, lock)
-    observers.hook("engine_panel_ready", panel=panel)
-    folds = make_folds(panel, spec)
-    features = plan_of(panel, spec, registry)
-    check_models(panel, spec, registry)
-    workers = workers_of(spec, registry, len(spec.models) * spec.backtest.folds)
-    needed = needed_memory(panel, features, spec, capabilities(spec, registry), workers)
-    observers.event("memory", needed)
+    with Workers(spec, registry, observers) as workers:
+        check_factories(loaded, registry)
 
-    with RunFolder(output, spec.name, manifest.spec_fingerprint(loaded)) as folder:
-        outputs.begin(folder, loaded, registry, source)
-        observers.write_to(folder.path / "events.jsonl")
-        observers.hook("engine_run_start", name=spec.name, folder=folder.path, spec=loaded.resolved)
+        observers.stage("data", f"reading {spec.data.source.use}")
+        source = open_source(spec, registry, base)
+        panel = read(spec, source)
+        fingerprint = _agreed_fingerprint(panel, lock)
+        observers.hook("engine_panel_ready", panel=panel)
+        folds = make_folds(panel, spec)
+        features = plan_of(panel, spec, registry)
+        check_models(panel, spec, registry)
+        size = workers_of(spec, registry, len(spec.models) * spec.backtest.folds)
+        needed = needed_memory(panel, features, spec, capabilities(spec, registry), size)
+        observers.event("memory", needed)
 
-        observers.stage("features", f"{panel.n_series:,} series, {panel.frame.height:,} rows")
-        work = prepare(folder.work, panel, spec, registry)
-        outputs.describe_data(folder, work, fingerprint)
+        with RunFolder(output, spec.name, manifest.spec_fingerprint(loaded)) as folder:
+            outputs.begin(folder, loaded, registry, source)
+            observers.write_to(folder.path / "events.jsonl")
+            observers.hook(
+                "engine_run_start", name=spec.name, folder=folder.path, spec=loaded.resolved
+            )
 
-        with executing(work, observers) as execute:
+            observers.stage("features", f"{panel.n_series:,} series, {panel.frame.height:,} rows")
+            work = prepare(folder.work, panel, spec, registry)
+            outputs.describe_data(folder, work, fingerprint)
+
             observers.stage("backtest", f"{spec.backtest.folds} folds, {len(spec.models)} models")
-            backtested = _backtest(work, folds, folder, execute)
+            backtested = _backtest(work, folds, folder, workers)
 
             observers.stage("evaluate", "calibrating quantiles, scoring")
             try:
@@ -164,25 +167,26 @@ def _run(
 
             models = chosen_models(spec, tested.choice) if beyond else []
             observers.stage("forecast", ", ".join(models) or "none")
-            future = _forecast(work, tested, folds, models, execute)
+            future = _forecast(work, tested, folds, models, workers)
+            workers.leave()
 
-        observers.stage("write", str(folder.path.parent))
-        skipped = skipped_series(panel, spec, folds, beyond=beyond)
-        tables = outputs.result_tables(
-            work,
-            forecast=future.filled.forecasts,
-            tested=tested.rows,
-            actuals=tested.actuals,
-            scores=tested.scores,
-            failures=pl.concat([tested.filled.failures, future.filled.failures, skipped]),
-        )
-        outputs.write_tables(folder, tables)
-        outcome = _concluded(folder, work, folds, tested, future, tables["failures"], lock)
-        folder.manifest["seconds"] = round(time.perf_counter() - started, 3)
-        folder.manifest["observer_faults"] = observers.faults
-        troubles = outputs.run_writers(folder, spec, registry, tables, base)
-        folder.manifest["seconds"] = round(time.perf_counter() - started, 3)
-        folder.publish()
+            observers.stage("write", str(folder.path.parent))
+            skipped = skipped_series(panel, spec, folds, beyond=beyond)
+            tables = outputs.result_tables(
+                work,
+                forecast=future.filled.forecasts,
+                tested=tested.rows,
+                actuals=tested.actuals,
+                scores=tested.scores,
+                failures=pl.concat([tested.filled.failures, future.filled.failures, skipped]),
+            )
+            outputs.write_tables(folder, tables)
+            outcome = _concluded(folder, work, folds, tested, future, tables["failures"], lock)
+            folder.manifest["seconds"] = round(time.perf_counter() - started, 3)
+            folder.manifest["observer_faults"] = observers.faults
+            troubles = outputs.run_writers(folder, spec, registry, tables, base)
+            folder.manifest["seconds"] = round(time.perf_counter() - started, 3)
+            folder.publish()
     observers.hook("engine_run_end", folder=folder.path, manifest=folder.manifest)
     if troubles:
         raise troubles[0]
@@ -253,14 +257,12 @@ def _exit_code(expected: list[dict[str, Any]], failed: int) -> int:
     return EXIT_FAILURES if failed else EXIT_OK
 
 
-def _backtest(
-    work: Workspace, folds: list[Fold], folder: RunFolder, execute: RunTasks
-) -> Execution:
+def _backtest(work: Workspace, folds: list[Fold], folder: RunFolder, workers: Workers) -> Execution:
     """Fit and predict every fold; an interruption keeps what was finished."""
     done = Execution()
     tasks = backtest_tasks(work.panel, work.spec, folds, capabilities(work.spec, work.registry))
     try:
-        return execute(tasks, done)
+        return workers.run(work, tasks, done)
     except BaseException:
         outputs.keep_partial(folder, work, done)
         raise
@@ -312,7 +314,7 @@ class _Ahead:
 
 
 def _forecast(
-    work: Workspace, tested: _Tested, folds: list[Fold], models: list[str], execute: RunTasks
+    work: Workspace, tested: _Tested, folds: list[Fold], models: list[str], workers: Workers
 ) -> _Ahead:
     """Fit models on everything and forecast; the fallback stands in where one fails."""
     spec, panel, done = work.spec, work.panel, Execution()
@@ -320,7 +322,7 @@ def _forecast(
     fitted = spec.fitted_for([*models, *([fallback] if models and fallback is not None else [])])
     if fitted:
         able = capabilities(spec, work.registry)
-        execute(final_tasks(panel, spec, fitted, able, folds), done)
+        workers.run(work, final_tasks(panel, spec, fitted, able, folds), done)
     raw, known = done.forecasts(work), tested.actuals
     corrected = correct(raw, tested.raw, known, panel, spec.corrections, spec.minimum)
     point, past = corrected.forecasts, tested.corrected.forecasts

@@ -17,7 +17,7 @@ from engine.components import Capabilities, Model, Params
 from engine.contracts import Prediction, Training
 from engine.data.panel import Future, Panel
 from engine.errors import EngineError
-from engine.execute import Execution, TaskError, executing
+from engine.execute import Execution, TaskError, Workers
 from engine.failures import Filled, fill_from_fallback, skipped_series
 from engine.observers import Observers
 from engine.registry import Registry
@@ -117,8 +117,8 @@ def back_test(
     whole = panel(rows(periods=30, future=3) if frame is None else frame, past=(), ahead=3)
     work = prepare(folder, whole, spec, registry)
     tasks = backtest_tasks(whole, spec, make_folds(whole, spec), capabilities(spec, registry))
-    with executing(work, Observers(registry)) as execute:
-        return work, execute(tasks, Execution())
+    with Workers(spec, registry, Observers(registry)) as workers:
+        return work, workers.run(work, tasks, Execution())
 
 
 def filled(folder: Path, registry: Registry, spec: RunSpec) -> tuple[Workspace, Filled]:

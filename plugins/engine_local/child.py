@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import count
 from multiprocessing import get_context, resource_tracker
@@ -33,11 +33,11 @@ class Child:
     worked: seconds at all tasks before.
     """
 
-    def __init__(self, function: str, threads: int) -> None:
+    def __init__(self, function: str, threads: int, modules: Sequence[str] = ()) -> None:
         # Spawned, not forked: JAX and Polars keep threads, which do not survive a fork.
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
-        self.process = context.Process(target=worker.serve, args=(theirs, function))
+        self.process = context.Process(target=worker.serve, args=(theirs, function, modules))
         with _environment(threads), _interrupts_held_back():
             self.process.start()
         theirs.close()

@@ -44,6 +44,12 @@ class ProcessExecutor:
             self._crew.dismiss()
         self._crew = None
 
+    def prepare(self, function: str, tasks: int, modules: Sequence[str]) -> None:
+        """Start the processes for this many tasks, which import modules until the first one comes."""
+        if self._keeps and self._crew is None:
+            self._crew = _Crew(function, self.params.threads)
+            self._crew.start(self.workers(tasks), modules)
+
     def map(
         self,
         function: str,
@@ -96,6 +102,11 @@ class _Crew:
         self._waiting.extend(named)
         for child in [child for child in self._children if child.ended]:
             self._part_with(child)
+
+    def start(self, size: int, modules: Sequence[str]) -> None:
+        """Start so many processes ahead of their tasks."""
+        for _ in range(size):
+            self._children.append(Child(self.function, self._threads, modules))
 
     @property
     def busy(self) -> bool:
