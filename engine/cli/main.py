@@ -24,6 +24,7 @@ from engine.cli import (
     test_commands,
 )
 from engine.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, EXIT_USAGE, EngineError
+from engine.leave import leave
 
 app = typer.Typer(
     name="engine",
@@ -70,7 +71,9 @@ def main() -> None:
         # A name that the terminal's encoding does not have is no reason to lose a result.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.exit(invoke(sys.argv[1:]))
+    code = invoke(sys.argv[1:])
+    leave(code)
+    sys.exit(code)
 
 
 def invoke(arguments: list[str]) -> int:

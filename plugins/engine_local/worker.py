@@ -5,11 +5,9 @@ It leads a process group of its own, so that it can be ended together with whate
 
 from __future__ import annotations
 
-import atexit
 import importlib
 import os
 import signal
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -18,6 +16,7 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from engine.errors import EngineError, first_line
+from engine.leave import leave
 from engine_local.call import Outcome, outcome_of, resolve
 
 
@@ -54,7 +53,7 @@ def serve(parent: Connection, function: str, modules: Sequence[str] = ()) -> Non
                 send("done", outcome)
             except (TypeError, ValueError, AttributeError) as error:
                 send("done", Outcome(None, f"its result cannot be sent: {first_line(error)}"))
-    _leave()
+    leave(0)
 
 
 def _import(modules: Sequence[str], parent: Connection) -> None:
@@ -64,22 +63,6 @@ def _import(modules: Sequence[str], parent: Connection) -> None:
             return
         with suppress(Exception):  # a task that needs it says what is wrong with it
             importlib.import_module(module)
-
-
-def _leave() -> None:
-    """Leave at once, after what was registered for the end of the process.
-
-    To take an interpreter apart takes a third as long as to start it. Where threads would have to be
-    waited for, it leaves as any process does.
-    """
-    main = threading.main_thread()
-    if any(not thread.daemon and thread is not main for thread in threading.enumerate()):
-        return
-    atexit._run_exitfuncs()
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(AttributeError, OSError, ValueError):
-            stream.flush()
-    os._exit(0)
 
 
 def _end_with_parent() -> None:
