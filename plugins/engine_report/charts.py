@@ -1,4 +1,4 @@
-"""Charts as SVG: Altair describes them, vl-convert draws them, CSS variables color them.
+"""Charts as SVG: Altair describes them, `drawing` has them drawn, CSS variables color them.
 
 Nothing is drawn in the browser, so a report needs no script to be seen and prints as it looks.
 """
@@ -6,15 +6,14 @@ Nothing is drawn in the browser, so a report needs no script to be seen and prin
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any
 
 import altair as alt
 import polars as pl
-import vl_convert
 
+from engine_report.drawing import Drawing, drawing
 from engine_report.views import ROOM
 
 WIDTH, HEIGHT, WIDE = 420, 170, 1000
@@ -28,7 +27,6 @@ PALETTE = tuple(f"var(--c{i})" for i in range(1, 9))
 """Colors of models, in the order of the spec; style.css gives them for light and dark."""
 KINDS = ("actual", "forecast of a fold", "forecast ahead")
 INK, FAINT, SHADE = "var(--ink)", "var(--rule)", "var(--shade)"
-VEGA_LITE = ".".join(alt.SCHEMA_VERSION.lstrip("v").split(".")[:2])
 
 _CONFIG: dict[str, Any] = {
     "background": "transparent",
@@ -60,30 +58,16 @@ _CONFIG: dict[str, Any] = {
         "columnPadding": 30,
     },
 }
-_PLACES = re.compile(r' (?:d|transform|x|y|x1|x2|y1|y2|width|height)="[^"]*"')
-_NUMBER = re.compile(r"-?\d+\.\d{2,}")
-_TAG = re.compile(r"<[a-z][^>]*>")
-_UNUSED = re.compile(r' (?:(?:aria-\w+|role|class|pointer-events)="[^"]*"|opacity="1")')
-_SIZE = re.compile(r'^<svg ([^>]*?)width="[\d.]+" height="[\d.]+"')
 
 
-def draw(chart: Any, width: int = WIDTH, height: int = HEIGHT) -> str:
-    """An SVG of a chart, `width` with its labels, so that the letters of all charts are alike; places
-    to a tenth of a pixel, texts as they are.
-    """
+def draw(chart: Any, width: int = WIDTH, height: int = HEIGHT) -> Drawing:
+    """A picture of a chart, `width` with its labels, so that the letters of all charts are alike."""
     return _svg(chart.properties(width=width, height=height).to_dict(validate=False))
 
 
-def _svg(spec: dict[str, Any]) -> str:
+def _svg(spec: dict[str, Any]) -> Drawing:
     fitted = {**spec, "autosize": {"type": "fit-x", "contains": "padding"}, "config": _CONFIG}
-    svg = vl_convert.vegalite_to_svg(fitted, vl_version=VEGA_LITE)
-    # The page names the whole picture; what Vega says of each of its parts is a third of the text.
-    svg = _TAG.sub(lambda tag: _UNUSED.sub("", tag[0]), _SIZE.sub(r"<svg \1", svg, count=1))
-    return _PLACES.sub(lambda place: _NUMBER.sub(_tenth, place[0]), svg)
-
-
-def _tenth(found: re.Match[str]) -> str:
-    return f"{float(found[0]):.1f}"
+    return drawing(fitted)
 
 
 def data(frame: pl.DataFrame) -> alt.Data:
@@ -122,7 +106,7 @@ def model_shapes(models: Sequence[str], drawn: Sequence[str]) -> alt.Shape:
 
 def lines(
     frame: pl.DataFrame, x: str, y: str, models: Sequence[str], titles: tuple[str, str]
-) -> str:
+) -> Drawing:
     """One line a model over the numbers of `x`; titles of the x and the y axis."""
     places = frame[x].unique().sort().to_list()
     # Few places get a tick each: Vega would else put ticks between them and name them twice.
@@ -133,7 +117,9 @@ def lines(
     return draw(_models(frame, place, y, models, titles[1]))
 
 
-def over_time(frame: pl.DataFrame, models: Sequence[str], title: str, width: int = WIDTH) -> str:
+def over_time(
+    frame: pl.DataFrame, models: Sequence[str], title: str, width: int = WIDTH
+) -> Drawing:
     """One line a model over dates: `ds, model, value`."""
     ds = frame["ds"]
     form: dict[str, Any] = (
@@ -169,7 +155,7 @@ def _models(frame: pl.DataFrame, x: alt.X, y: str, models: Sequence[str], title:
 
 def bars(
     rows: Sequence[Mapping[str, Any]], label: str, value: str, title: str, *, interval: bool = False
-) -> str:
+) -> Drawing:
     """Horizontal bars in the order of the rows; `low` and `high` of a row are its interval."""
     order = [row[label] for row in rows]
     base = alt.Chart(alt.Data(values=list(rows)))  # type: ignore[no-untyped-call]
@@ -183,7 +169,7 @@ def bars(
     return draw(chart, height=max(20 * len(rows), 40))
 
 
-def dots(rows: Sequence[Mapping[str, Any]], models: Sequence[str], title: str) -> str:
+def dots(rows: Sequence[Mapping[str, Any]], models: Sequence[str], title: str) -> Drawing:
     """One dot a model and segment (`model, segment, value`), segments in the order of the rows."""
     order = list(dict.fromkeys(row["segment"] for row in rows))
     color = model_colors(models, [row["model"] for row in rows])
@@ -203,7 +189,7 @@ def fans(
     shades: pl.DataFrame,
     interval: tuple[str, str] | None,
     width: int = WIDTH,
-) -> str:
+) -> Drawing:
     """One series: actual values, forecasts of each fold with their interval, forecast ahead.
 
     history: `ds, y`. tested, ahead: `ds, cutoff, y_hat` and the interval's columns. shades:
@@ -302,7 +288,7 @@ def _date_form(ds: pl.Series, *, wide: bool = False) -> str:
     return "%d %b %Y" if days > 4 else "%d %b %H:%M"
 
 
-def calibration(frame: pl.DataFrame, models: Sequence[str]) -> str:
+def calibration(frame: pl.DataFrame, models: Sequence[str]) -> Drawing:
     """Observed against nominal share, `model, nominal, below, observed`, with the diagonal.
 
     A stroke reaches from the share below a quantile to that at or below it.
@@ -321,7 +307,7 @@ def calibration(frame: pl.DataFrame, models: Sequence[str]) -> str:
     return draw(rule + ties + line)
 
 
-def columns(frame: pl.DataFrame, x: str, y: str, limits: tuple[float, float]) -> str:
+def columns(frame: pl.DataFrame, x: str, y: str, limits: tuple[float, float]) -> Drawing:
     """Upright bars in the order of the rows, on a scale with these ends."""
     axis = alt.X(x, type="nominal", sort=None, title=x, axis=alt.Axis(labelAngle=0))
     bar = alt.Chart(data(frame)).mark_bar(color=PALETTE[0])

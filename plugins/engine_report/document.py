@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
+from engine_report.drawing import Drawing
+
 Form = Literal["score", "probability", "units", "percent"]
 
 
@@ -80,10 +82,10 @@ class Chart:
 
     kind: ClassVar[str] = "chart"
     caption: str
-    svg: str
+    svg: Drawing
     description: str
     note: str = ""
-    wide: str = ""
+    wide: Drawing | None = None
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import polars as pl
 
 from engine_report import charts
 from engine_report.document import Chart
+from engine_report.drawing import Drawing
 from engine_report.reading import Run
 
 LAGS = 14
@@ -142,7 +143,7 @@ def _acf(run: Run, rows: pl.DataFrame) -> Chart | None:
     return Chart("Autocorrelation of errors", _bars(values), said, note)
 
 
-def _bars(values: pl.DataFrame) -> str:
+def _bars(values: pl.DataFrame) -> Drawing:
     """On a scale from 0 or -1 to 1, so that a small correlation looks small."""
     lowest = -1.0 if float(str(values["value"].min())) < -0.2 else -0.2
     return charts.columns(values, "lag", "value", (lowest, 1.0))

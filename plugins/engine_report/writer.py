@@ -21,6 +21,7 @@ from engine_report import (
 )
 from engine_report.differences import differences
 from engine_report.document import Document
+from engine_report.drawing import drawn_beside
 from engine_report.params import ReportParams
 from engine_report.reading import Run, read
 from engine_report.render import render
@@ -48,16 +49,17 @@ class ReportWriter:
 
     def write(self, results: Results) -> list[Path]:
         """Write the file and return its path."""
-        run = read(results, self.params)
         target = results.folder / f"report.{self.params.format}"
         if self.params.path is not None:
             target = results.base / Path(self.params.path).expanduser()
-        return [_written(target, document(run), self.params)]
+        with drawn_beside():
+            return [_written(target, document(read(results, self.params)), self.params)]
 
     def compare(self, comparison: Comparison, before: RunRecord, after: RunRecord) -> list[Path]:
         """Write `compared-with-<id of before>.<format>` into the folder of `after`."""
         target = after.path / f"compared-with-{before.id}.{self.params.format}"
-        return [_written(target, differences(comparison, before, after), self.params)]
+        with drawn_beside():
+            return [_written(target, differences(comparison, before, after), self.params)]
 
 
 def _written(target: Path, made: Document, params: ReportParams) -> Path:
