@@ -180,7 +180,7 @@ def backtest_tasks(
         else:
             cutoffs = [fold.cutoff for fold in used]
             tasks += _tasks(spec, model, "backtest", cutoffs[0], cutoffs, shards)
-    return _global_first([replace(task, explain=last in task.cutoffs) for task in tasks])
+    return _long_first([replace(task, explain=last in task.cutoffs) for task in tasks])
 
 
 def final_tasks(
@@ -197,7 +197,7 @@ def final_tasks(
         made = _tasks(spec, model, "final", panel.end, [panel.end], shards)
         earlier = _chain(spec, model, able[model], _folds_of(spec, model, able[model], folds))
         tasks += [replace(task, after=earlier) for task in made]
-    return _global_first(tasks)
+    return _long_first(tasks)
 
 
 def _folds_of(spec: RunSpec, model: str, able: Capabilities, folds: Sequence[Fold]) -> list[Fold]:
@@ -221,9 +221,15 @@ def _chain(spec: RunSpec, model: str, able: Capabilities, used: Sequence[Fold]) 
     return sorted(fold.cutoff for fold in used)
 
 
-def _global_first(tasks: list[Task]) -> list[Task]:
-    """Long tasks first, so that no worker waits for one at the end; results do not depend on it."""
-    return sorted(tasks, key=lambda task: task.series is not None)
+def _long_first(tasks: list[Task]) -> list[Task]:
+    """Long tasks first, so that no worker waits for one at the end; results do not depend on it.
+
+    A fit that is explained takes longer than the others, but one that may begin with the sums of
+    earlier fits is to follow them.
+    """
+    return sorted(
+        tasks, key=lambda task: (task.series is not None, bool(task.after) or not task.explain)
+    )
 
 
 def _shards(panel: Panel, able: Capabilities) -> list[tuple[int, int] | None]:

@@ -37,6 +37,7 @@ class Wrapped:
         self._plan = plan_for(self.able, use, work.plan, declared_roles(work.spec))
         self._raw: dict[int, tuple[Panel, Future, dict[str, str]]] = {}
         self._sums: dict[int, Aggregated] = {}
+        self._transforms: dict[int, TargetTransform] = {}
 
     def build(self) -> Any:
         """The model, ready to fit; models of design rows get a horizon strategy."""
@@ -55,7 +56,7 @@ class Wrapped:
     def inputs(self, cutoff: int) -> tuple[Panel, Future]:
         """History up to a cutoff and its known future, transformed, with features added."""
         history, future = self._seen(cutoff)
-        history = self._transform_of(history).apply(history)
+        history = self.transform(cutoff).apply(history)
         if self._plan.sections_of_y:
             history = self._with_sections(history, cutoff)
         if self._design:
@@ -68,7 +69,9 @@ class Wrapped:
 
     def transform(self, cutoff: int) -> TargetTransform:
         """What is done to y at a cutoff."""
-        return self._transform_of(self._seen(cutoff)[0])
+        if cutoff not in self._transforms:
+            self._transforms = {cutoff: self._transform_of(self._seen(cutoff)[0])}
+        return self._transforms[cutoff]
 
     def _transform_of(self, history: Panel) -> TargetTransform:
         use = self._use
@@ -136,7 +139,7 @@ class Wrapped:
     def inverted(self, prediction: Prediction, cutoff: int) -> tuple[Prediction, list[str], Future]:
         """Back to the units of y and to the series, with their names and future rows."""
         history, future = self._seen(cutoff)
-        transform = self._transform_of(history)
+        transform = self.transform(cutoff)
         quantiles = prediction.quantiles
         prediction = replace(
             prediction,

@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, ClassVar
 
 from engine.components import Component, Executor, Params
 from engine.contracts import Report
 from engine.errors import EngineError
+from engine.executors import PreparedExecutor
 from engine.registry import build
 from engine.testing.base import Conformance, skip
 
@@ -207,6 +208,17 @@ class ExecutorConformance(Conformance):
                 assert self._sums(executor=executor) == alone, "a later call, other results"
             one = some(1)
             assert set(self.run("square", one, executor=executor)[0]) == {one[0]["name"]}
+
+    def test_what_it_is_told_ahead_changes_no_result(self) -> None:
+        """With `prepare`, if it has one, tasks give what they give without; modules may be missing."""
+        executor = build(self.the_record(), self.the_params())
+        if not isinstance(executor, PreparedExecutor):
+            skip("the executor has no `prepare`: it is not told of tasks ahead")
+        modules = ["json", "module_that_is_not_there"]
+        alone = self._sums()
+        with executor if isinstance(executor, AbstractContextManager) else nullcontext():
+            executor.prepare(f"{_HERE}:product", len(alone), modules)
+            assert self._sums(executor=executor) == alone, "told ahead, other results"
 
     def _needs_isolation(self) -> None:
         record: Component = self.the_record()

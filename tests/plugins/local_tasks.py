@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,6 +35,17 @@ def square(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, A
     """The square of `value`, the process that made it, and the folder it was told."""
     value = task["value"]
     return {"name": task["name"], "square": value * value, "pid": os.getpid(), "in": str(folder)}
+
+
+def loaded(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Whether a module was imported before the task, and the process that looked."""
+    return {"name": task["name"], "loaded": task["module"] in sys.modules, "pid": os.getpid()}
+
+
+def registered(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any]:
+    """Have a file written when the process ends."""
+    atexit.register((folder / task["name"]).write_text, "ended")
+    return {"name": task["name"]}
 
 
 def numbers(folder: Path, task: Mapping[str, Any], report: Report) -> dict[str, Any]:

@@ -109,6 +109,40 @@ def test_within_a_block_one_process_waits_for_the_next_tasks() -> None:
     assert all(gone(pid) for pid in first | pids(again))
 
 
+def test_processes_told_ahead_do_the_tasks_with_their_modules_imported() -> None:
+    modules = ["sndhdr_of_nobody", "colorsys"]  # one that is not there, and one that nobody imports
+    with process(workers=2) as executor:
+        executor.prepare(f"{TASKS}:loaded", 5, modules)
+        begun = {child.process.pid for child in executor._crew._children}
+        time.sleep(3)
+        looks = [{"name": str(i), "module": "colorsys"} for i in range(5)]
+        results = run(executor, "loaded", looks)
+    assert len(begun) == 2
+    assert pids(results) <= begun
+    assert all(result["loaded"] for result in results)
+    assert all(gone(pid) for pid in begun)
+
+
+def test_processes_told_ahead_leave_with_their_block_though_no_task_came() -> None:
+    with process(workers=2) as executor:
+        executor.prepare(f"{TASKS}:square", 1, [])
+        (alone,) = [child.process.pid for child in executor._crew._children]
+    assert gone(alone)
+
+
+def test_processes_told_of_another_function_do_not_do_the_tasks() -> None:
+    with process(workers=2) as executor:
+        executor.prepare(f"{TASKS}:square", 5, [])
+        begun = {child.process.pid for child in executor._crew._children}
+        assert len(run(executor, "numbers", tasks(2))) == 2
+        assert all(gone(pid) for pid in begun)
+
+
+def test_a_process_does_what_is_registered_for_its_end(tmp_path) -> None:
+    run(process(workers=1), "registered", named("a"), tmp_path)
+    assert (tmp_path / "a").read_text() == "ended"
+
+
 def test_outside_of_a_block_no_process_is_left() -> None:
     executor = process(workers=2)
     assert all(gone(pid) for pid in pids(run(executor, "square", tasks(9))))
