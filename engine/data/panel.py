@@ -135,12 +135,13 @@ class Panel:
             yield self.select(np.arange(first, last))
             first = last
 
-    def dense(self, columns: Sequence[str]) -> npt.NDArray[np.float32]:
+    def dense(self, columns: Sequence[str], periods: int = 0) -> npt.NDArray[np.float32]:
         """Columns as (n_series, time, channel) float32, aligned at the last row, NaN-padded in front.
 
-        Time runs over the longest series; categories are not accepted (encode them first).
+        Time runs over the longest series, or over `periods` if that is more; categories are not
+        accepted (encode them first).
         """
-        longest = int(self.lengths.max(initial=0))
+        longest = int(self.lengths.max(initial=periods))
         out = np.full((self.n_series, longest, len(columns)), np.nan, dtype=np.float32)
         row = self.series_index
         position = np.arange(self.frame.height) - np.repeat(self.offsets[1:], self.lengths)

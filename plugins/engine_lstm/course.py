@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,9 +11,22 @@ import polars as pl
 
 from engine.data.panel import Panel
 from engine.errors import DataError
-from engine_lstm.data import Arrays
-from engine_lstm.sampling import Bounds, DeviceData, StretchSize, to_device
+from engine_lstm.data import encode
+from engine_lstm.encoding import Encoding
+from engine_lstm.sampling import (
+    SERIES_MULTIPLE,
+    Bounds,
+    DeviceData,
+    StretchSize,
+    to_device,
+)
 from engine_lstm.training import Lessons
+
+MOST_BYTES = 2 << 30
+"""Of the arrays of a panel, from which on an epoch learns from a sample of its series.
+
+Not what the device has: forecasts are not to depend on that.
+"""
 
 _HEAVIEST = 30.0  # times the mean; one giant would else be all that is learned
 
@@ -24,9 +37,11 @@ class Course:
 
     held: newest cutoffs kept for validation. fading: log of what a target weighs less for each step
     that it is older. at_once: series on the device, another sample in each epoch; None: all.
+    Only what is on the device is encoded: arrays of all series would need several times the panel.
     """
 
-    arrays: Arrays
+    panel: Panel
+    encoding: Encoding
     importance: npt.NDArray[np.float32]
     size: StretchSize
     held: int
@@ -75,9 +90,17 @@ class _Feed:
         return self._of(np.sort(random.choice(count, self._size, replace=False)))
 
     def _of(self, series: npt.NDArray[np.int64]) -> DeviceData:
-        course = self._course
-        chosen = Arrays(**{f.name: getattr(course.arrays, f.name)[series] for f in fields(Arrays)})
-        return to_device(chosen, course.importance[series], course.size.context, course.size.steps)
+        course, panel = self._course, self._course.panel
+        periods = int(panel.lengths.max(initial=0))
+        part = panel if series.size == panel.n_series else panel.select(series)
+        arrays = encode(part, course.encoding, periods)
+        return to_device(arrays, course.importance[series], course.size.context, course.size.steps)
+
+
+def most_at_once(encoding: Encoding, periods: int) -> int:
+    """Series of so many dates of which `MOST_BYTES` hold the arrays, in full sets of `SERIES_MULTIPLE`."""
+    fitting = MOST_BYTES // (4 * encoding.width * max(periods, 1))
+    return max(fitting // SERIES_MULTIPLE, 1) * SERIES_MULTIPLE
 
 
 def held_out(seen: npt.NDArray[np.bool_], steps: int, asked: int) -> int:

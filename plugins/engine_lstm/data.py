@@ -5,7 +5,9 @@ Everything at a date is made of that date and earlier ones, so a stretch may be 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -82,19 +84,22 @@ def learn_encoding(
         robust=robust,
         censored=censored,
         offset=offset,
-        future=Columns.of(future, _table(panel.frame, future)),
-        past=Columns.of(past, _table(panel.frame, past)),
-        numbers=Columns.of(numbers, _table(panel.series, numbers)),
+        future=Columns.of(future, (column_of(panel.frame, c) for c in future)),
+        past=Columns.of(past, (column_of(panel.frame, c) for c in past)),
+        numbers=Columns.of(numbers, (column_of(panel.series, c) for c in numbers)),
         categories=categories,
     )
     return _with_units(plain, panel)
 
 
-def _targets(panel: Panel, encoding: Encoding) -> Float32:
-    """y (series, time) in the space of the network, NaN where it is missing or censored."""
-    y = panel.dense(["y"])[..., 0]
+def targets(panel: Panel, encoding: Encoding, periods: int = 0) -> Float32:
+    """y (series, time) in the space of the network, NaN where it is missing or censored.
+
+    Time runs over the longest series, or over `periods` if that is more.
+    """
+    y = panel.dense(["y"], periods)[..., 0]
     if encoding.censored is not None:
-        hidden = panel.dense([encoding.censored])[..., 0] > 0
+        hidden = panel.dense([encoding.censored], periods)[..., 0] > 0
         y = np.where(hidden, np.float32(np.nan), y)
     if not encoding.log1p:
         return y
@@ -108,7 +113,7 @@ def _targets(panel: Panel, encoding: Encoding) -> Float32:
 
 
 def _with_units(plain: Encoding, panel: Panel) -> Encoding:
-    y = _targets(panel, plain)
+    y = targets(panel, plain)
     seen = ~np.isnan(y)
     if not seen.any():
         raise DataError(
@@ -132,9 +137,12 @@ def _with_units(plain: Encoding, panel: Panel) -> Encoding:
     )
 
 
-def encode(panel: Panel, encoding: Encoding) -> Arrays:
-    """Arrays of a history; the panel is left as it is."""
-    y = _targets(panel, encoding)
+def encode(panel: Panel, encoding: Encoding, periods: int = 0) -> Arrays:
+    """Arrays of a history, of at least so many dates; the panel is left as it is.
+
+    Those of a series do not depend on the others: a panel may be encoded in parts.
+    """
+    y = targets(panel, encoding, periods)
     seen = ~np.isnan(y)
     first = (y.shape[1] - panel.lengths).astype(np.int32)
     began = np.arange(y.shape[1]) >= first[:, None]
@@ -146,14 +154,14 @@ def encode(panel: Panel, encoding: Encoding) -> Arrays:
     log_size = (np.log(np.where(size > 0, size, np.exp(mean))) - mean) / deviation
     age = np.log1p(np.cumsum(seen, axis=1)) / np.log1p(encoding.span)
     ordinals = panel.end - y.shape[1] + 1 + np.arange(y.shape[1])
-    known = _known(panel.dense(encoding.future.names), ordinals, encoding)
-    past, past_gaps = encoding.past.standardised(panel.dense(encoding.past.names))
+    known = _known(panel.dense(encoding.future.names, periods), ordinals, encoding)
+    past, past_gaps = encoding.past.standardised(panel.dense(encoding.past.names, periods))
     usual = running_mean(known[..., : len(encoding.future.names)], began, encoding.span)
     single = [np.clip(z, -LIMIT, LIMIT), seen, log_size, age]
     own = [np.stack(single, axis=-1, dtype=np.float32), past, past_gaps, usual]
     if encoding.effects is not None:
         own.append(averages(y, (level, safe), known, encoding))
-    offset = _offset(panel, encoding)
+    offset = _offset(panel.dense(_offset_name(encoding), periods), encoding)
     if encoding.offset is not None:
         own.append(above_offset(y, offset, safe, encoding))
     numbers, _ = encoding.numbers.standardised(_table(panel.series, encoding.numbers.names))
@@ -176,6 +184,17 @@ def encode(panel: Panel, encoding: Encoding) -> Arrays:
     )
 
 
+def read_values(panel: Panel, encoding: Encoding) -> Iterator[npt.NDArray[Any]]:
+    """Everything of a panel that `encode` reads, an array at a time."""
+    yield np.append(panel.lengths, panel.end)
+    single = (encoding.censored, encoding.offset)
+    yield targets(panel, encoding)
+    for name in (*encoding.future.names, *encoding.past.names, *(c for c in single if c)):
+        yield column_of(panel.frame, name)
+    yield _table(panel.series, encoding.numbers.names)
+    yield _codes(panel.series, encoding)
+
+
 def encode_future(future: Future, end: int, encoding: Encoding) -> tuple[Float32, Float32]:
     """Channels known ahead of the steps after ordinal `end`, (series, gap + horizon, channel).
 
@@ -183,7 +202,7 @@ def encode_future(future: Future, end: int, encoding: Encoding) -> tuple[Float32
     """
     ordinals = end + 1 + np.arange(future.ahead_max)
     known = _known(future.dense(encoding.future.names), ordinals, encoding)
-    return known, _offset(future, encoding)
+    return known, _offset(future.dense(_offset_name(encoding)), encoding)
 
 
 def last_dates(values: Float32, context: int) -> Float32:
@@ -192,10 +211,12 @@ def last_dates(values: Float32, context: int) -> Float32:
     return np.pad(recent, [(0, 0), (context - recent.shape[1], 0), (0, 0)])
 
 
-def _offset(rows: Panel | Future, encoding: Encoding) -> Float32:
-    """The channels of `Arrays.offset`, (series, time, 2), or none."""
-    names = () if encoding.offset is None else (encoding.offset,)
-    values = rows.dense(names)
+def _offset_name(encoding: Encoding) -> tuple[str, ...]:
+    return () if encoding.offset is None else (encoding.offset,)
+
+
+def _offset(values: Float32, encoding: Encoding) -> Float32:
+    """The channels of `Arrays.offset`, (series, time, 2), or none; values: of its column, if any."""
     if encoding.log1p:
         values = np.log1p(np.maximum(values, 0.0))
     there = np.isfinite(values)
@@ -213,11 +234,17 @@ def _known(values: Float32, ordinals: npt.NDArray[np.int64], encoding: Encoding)
     return np.concatenate([scaled, gaps, shared], axis=-1)
 
 
+def column_of(frame: pl.DataFrame, column: str) -> Float32:
+    """A column as (rows,) float32, NaN where missing."""
+    values: Float32 = frame[column].cast(pl.Float32).fill_null(float("nan")).to_numpy()
+    return values
+
+
 def _table(frame: pl.DataFrame, columns: tuple[str, ...]) -> Float32:
     """Columns as (rows, column) float32, NaN where missing."""
     out = np.empty((frame.height, len(columns)), dtype=np.float32)
     for number, column in enumerate(columns):
-        out[:, number] = frame[column].cast(pl.Float32).fill_null(float("nan")).to_numpy()
+        out[:, number] = column_of(frame, column)
     return out
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,25 +31,27 @@ class Columns:
     gaps: tuple[bool, ...] = ()
 
     @classmethod
-    def of(cls, names: tuple[str, ...], values: Float32) -> Columns:
-        """Statistics of values (rows, column), ignoring NaN.
+    def of(cls, names: tuple[str, ...], columns: Iterable[Float32]) -> Columns:
+        """Statistics of the values (rows,) of each column, ignoring NaN; one is held at a time.
 
         What was constant in training has taught nothing: it reads as 0 whatever it does later.
         """
-        observed, total, squares = (np.zeros(len(names)) for _ in range(3))
-        for rows in _pieces(values):
-            present = ~np.isnan(values[rows])
-            observed += present.sum(0)
-            total += np.where(present, values[rows], 0).sum(0, dtype=np.float64)
-        count = np.maximum(observed, 1)
-        mean = total / count
-        for rows in _pieces(values):
-            present = ~np.isnan(values[rows])
-            squares += (np.where(present, values[rows] - mean, 0.0) ** 2).sum(0)
-        deviation = np.sqrt(squares / count)
-        deviation = np.where(deviation > 1e-6 * np.abs(mean) + 1e-12, deviation, _CONSTANT)
-        gaps: list[bool] = np.asarray(observed < len(values)).tolist()
-        return cls(names, tuple(map(float, mean)), tuple(map(float, deviation)), tuple(gaps))
+        means, deviations, gaps = [], [], []
+        for values in columns:
+            seen = values[~np.isnan(values)]
+            mean = float(seen.mean(dtype=np.float64)) if seen.size else 0.0
+            squares = np.square(seen - np.float64(mean)).sum()
+            deviation = float(np.sqrt(squares / max(seen.size, 1)))
+            known = deviation > 1e-6 * abs(mean) + 1e-12
+            means.append(mean)
+            deviations.append(deviation if known else _CONSTANT)
+            gaps.append(seen.size < values.size)
+        return cls(names, tuple(means), tuple(deviations), tuple(gaps))
+
+    @property
+    def width(self) -> int:
+        """Channels: one a column and one for the gaps of each that has any."""
+        return len(self.names) + sum(self.gaps)
 
     def standardised(self, values: Float32) -> tuple[Float32, Float32]:
         """Values (..., column) in deviations with 0 where missing, and the channels of gaps."""
@@ -94,6 +96,18 @@ class Encoding:
     size: float = 1.0
     log_size: tuple[float, float] = (0.0, 1.0)
     offset: str | None = None
+
+    @property
+    def width(self) -> int:
+        """Numbers that `data.Arrays` holds of a series and a date."""
+        known = self.future.width + 1 + 2 * self.season_terms
+        own = 4 + self.past.width + len(self.future.names)
+        if self.effects is not None:
+            own += known + len(self.effects) * (1 + known)
+        if self.offset is not None:
+            own += 3 + len(self.effects or ())
+        plain = 4  # y, seen, level, scale
+        return own + known + plain + (0 if self.offset is None else 2)
 
 
 def encoding_from_json(data: dict[str, Any]) -> Encoding:

@@ -37,6 +37,7 @@ Floats = npt.NDArray[Any]
 
 _FORMAT = 3
 _CHUNK = 4096
+_ENCODED = 1 << 27  # values of whole histories at a time
 _MOST_LOG = 700.0  # the exponential of more is no number
 
 
@@ -79,6 +80,16 @@ class FittedLstm:
                 f"{future.horizon}), but trained for {self.shape.steps}",
                 hint="train the model with this horizon and gap",
             )
+        size = max(_ENCODED // (self.encoding.width * max(int(history.lengths.max()), 1)), 1)
+        if size >= history.n_series:
+            return self._encoded(history, future)
+        # Of whole histories only the last dates are kept, but levels are made of all.
+        firsts = range(0, history.n_series, size)
+        ranges = (np.arange(i, min(i + size, history.n_series)) for i in firsts)
+        parts = [self._encoded(history.select(r), future.select(r)) for r in ranges]
+        return Inputs(*(np.concatenate(same) for same in zip(*parts, strict=True)))
+
+    def _encoded(self, history: Panel, future: Future) -> Inputs:
         arrays = encode(history, self.encoding)
         ahead, offset = encode_future(future, history.end, self.encoding)
         own = last_dates(arrays.own, self.context)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 
 from engine.contracts import Training
@@ -15,12 +16,8 @@ from engine.errors import DataError
 from engine_lstm import training
 from engine_lstm.checkpoint import Keeper, fingerprint
 from engine_lstm.compiled import keep_compiled, share_device
-from engine_lstm.course import Course, held_out, importance
-from engine_lstm.data import (
-    Arrays,
-    encode,
-    learn_encoding,
-)
+from engine_lstm.course import Course, held_out, importance, most_at_once
+from engine_lstm.data import learn_encoding, read_values, targets
 from engine_lstm.encoding import Encoding
 from engine_lstm.fitted import FittedLstm
 from engine_lstm.network import NetworkShape
@@ -59,17 +56,17 @@ class Lstm:
             censored=params.censored,
             offset=params.offset,
         )
-        arrays = encode(panel, encoding)
-        if not (arrays.seen.sum(axis=1) > 1).any():
+        seen = ~np.isnan(targets(panel, encoding))
+        if not (seen.sum(axis=1) > 1).any():
             raise DataError(
                 f"lstm: none of the {panel.n_series} series has two observed values of y",
                 hint="begin the backtest later, or use a model that needs no training",
             )
         plan = self._plan(train, encoding)
-        course = self._course(train, plan, arrays)
-        schedule = self._schedule(int(arrays.seen.sum()), plan.size)
+        course = self._course(train, plan, encoding, seen)
+        schedule = self._schedule(int(seen.sum()), plan.size)
         plan, schedule, privacy = self._privately(plan, schedule, panel.n_series)
-        keeper = self._keeper(train, plan, schedule, arrays)
+        keeper = self._keeper(train, plan, schedule, encoding)
         follow: dict[str, Any] = {
             "seed": train.seed,
             "patience": params.patience,
@@ -128,17 +125,21 @@ class Lstm:
             learned_steps=params.learned_steps or network.steps,
         )
 
-    def _course(self, train: Training, plan: Plan, arrays: Arrays) -> Course:
+    def _course(
+        self, train: Training, plan: Plan, encoding: Encoding, seen: npt.NDArray[np.bool_]
+    ) -> Course:
         params = self.params
         asked = train.horizon if params.validation is None else params.validation
-        asked = 0 if params.differential_privacy else asked
+        fitting = most_at_once(encoding, seen.shape[1])
+        private = params.differential_privacy is not None
         return Course(
-            arrays=arrays,
+            panel=train.panel,
+            encoding=encoding,
             importance=importance(train.panel, params.weight),
             size=plan.size,
-            held=held_out(arrays.seen, plan.size.steps, min(asked, plan.size.origins)),
+            held=0 if private else held_out(seen, plan.size.steps, min(asked, plan.size.origins)),
             fading=0.0 if params.decay is None else float(np.log(0.5)) / params.decay,
-            at_once=params.device_series,
+            at_once=None if private else params.device_series or fitting,
             seed=train.seed,
         )
 
@@ -163,14 +164,13 @@ class Lstm:
         return plan, schedule, promised
 
     def _keeper(
-        self, train: Training, plan: Plan, schedule: Schedule, arrays: Arrays
+        self, train: Training, plan: Plan, schedule: Schedule, encoding: Encoding
     ) -> Keeper | None:
         asked = self.params.checkpoint
         if asked is None:
             return None
-        panel = (arrays.own, arrays.known, arrays.y, arrays.seen, arrays.numbers, arrays.codes)
-        about = (plan, schedule, self.params, train.seed)
-        name = fingerprint(about, (*panel, arrays.offset))
+        about = (plan, schedule, self.params, train.seed, encoding)
+        name = fingerprint(about, read_values(train.panel, encoding))
         return Keeper(asked.folder / f"lstm-{name}.safetensors", asked.every)
 
     def _schedule(self, observed: int, size: StretchSize) -> Schedule:

@@ -189,7 +189,7 @@ class LstmParams(Params):
     device_series: int | None = Field(
         None,
         ge=64,
-        description="series on the device at once, another sample in each epoch; null: all",
+        description="series on the device at once, another sample in each epoch; null: as many as 2 GiB hold",
     )
     checkpoint: Checkpoint | None = Field(
         None, description="keep the state of training, to go on after a killed run"

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from engine_lstm import training
 from engine_lstm.chances import Chances, drawn
 from engine_lstm.course import Course
-from engine_lstm.data import encode, learn_encoding
+from engine_lstm.data import learn_encoding
 from engine_lstm.model import Lstm
 from engine_lstm.network import Forecaster
 from engine_lstm.params import LstmParams
@@ -75,7 +75,7 @@ def test_a_training_pass_takes_as_many_numbers_as_it_says(options: dict[str, Any
     )
     plan = Lstm(params)._plan(training_of(history), encoding)
     course = Course(
-        encode(history, encoding), np.ones(3, np.float32), StretchSize(16, 8, 7), 0, 0.0, None, 1
+        history, encoding, np.ones(3, np.float32), StretchSize(16, 8, 7), 0, 0.0, None, 1
     )
     lessons, _ = course.lessons()
     keys = jax.random.key_data(jax.random.split(jax.random.key(1, impl="rbg"), 1))

@@ -149,7 +149,7 @@ def weights_of(**changes: Any) -> np.ndarray:
     encoding = learn_encoding(history, span=16, season=7, season_terms=2, static_keys=True)
     base = {"importance": np.ones(2, np.float32), "held": 0, "fading": 0.0, "at_once": None}
     size = StretchSize(16, 8, 7)
-    course = Course(encode(history, encoding), size=size, seed=1, **{**base, **changes})
+    course = Course(history, encoding, size=size, seed=1, **{**base, **changes})
     lessons, _ = course.lessons()
     series = jnp.arange(2)
     ends = jnp.full(2, lessons.learn.last_origin)
@@ -200,7 +200,7 @@ def test_chosen_steps_are_cut_and_forecast_as_among_all() -> None:
     history, _ = case(n_series=2)
     encoding = learn_encoding(history, span=16, season=7, season_terms=3, static_keys=True)
     size, chosen = StretchSize(16, 8, 7), jnp.asarray([0, 3, 6])
-    course = Course(encode(history, encoding), np.ones(2, np.float32), size, 0, 0.0, None, 1)
+    course = Course(history, encoding, np.ones(2, np.float32), size, 0, 0.0, None, 1)
     lessons, _ = course.lessons()
     ends = jnp.full(2, lessons.learn.last_origin)
     whole, some = (

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from engine_lstm import training
 from engine_lstm.course import Course
-from engine_lstm.data import encode, learn_encoding
+from engine_lstm.data import learn_encoding
 from engine_lstm.fitted import FittedLstm
 from engine_lstm.model import Lstm
 from engine_lstm.params import LstmParams
@@ -83,7 +83,7 @@ def stretches(n_series: int) -> tuple[training.Plan, training.DeviceData, traini
     encoding = learn_encoding(history, span=16, season=7, season_terms=3, static_keys=True)
     plan = lstm._plan(train, encoding)
     ones = np.ones(n_series, np.float32)
-    course = Course(encode(history, encoding), ones, StretchSize(16, 8, 7), 0, 0.0, None, 1)
+    course = Course(history, encoding, ones, StretchSize(16, 8, 7), 0, 0.0, None, 1)
     lessons, _ = course.lessons()
     pace = Schedule(1, 1, 0.01, 0.0, 1.0, 0.0).pace()
     keys = jax.random.key_data(jax.random.split(jax.random.key(1, impl="rbg"), 1))
