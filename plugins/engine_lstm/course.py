@@ -11,7 +11,7 @@ import polars as pl
 
 from engine.data.panel import Panel
 from engine.errors import DataError
-from engine_lstm.data import encode
+from engine_lstm.data import encode, in_parts
 from engine_lstm.encoding import Encoding
 from engine_lstm.sampling import (
     SERIES_MULTIPLE,
@@ -92,9 +92,11 @@ class _Feed:
     def _of(self, series: npt.NDArray[np.int64]) -> DeviceData:
         course, panel = self._course, self._course.panel
         periods = int(panel.lengths.max(initial=0))
-        part = panel if series.size == panel.n_series else panel.select(series)
-        arrays = encode(part, course.encoding, periods)
-        return to_device(arrays, course.importance[series], course.size.context, course.size.steps)
+        parts = (
+            encode(panel.select(part), course.encoding, periods)
+            for part in in_parts(panel, course.encoding, series)
+        )
+        return to_device(parts, course.importance[series], course.size.context, course.size.steps)
 
 
 def most_at_once(encoding: Encoding, periods: int) -> int:

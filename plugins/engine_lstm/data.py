@@ -18,6 +18,9 @@ from engine.errors import DataError
 from engine_lstm.encoding import LIMIT, Columns, Encoding, Float32
 from engine_lstm.levels import above_offset, averages, levels_over_time, running_mean
 
+_PART = 1 << 24
+"""Values of a part of a panel that is encoded by itself."""
+
 
 @dataclass(frozen=True)
 class Arrays:
@@ -135,6 +138,15 @@ def _with_units(plain: Encoding, panel: Panel) -> Encoding:
             "log_size": (float(logs.mean()), float(logs.std()) or 1.0),
         }
     )
+
+
+def in_parts(
+    panel: Panel, encoding: Encoding, series: npt.NDArray[np.int64]
+) -> Iterator[npt.NDArray[np.int64]]:
+    """Numbers of series, so many at a time that the system has not to give and take memory for each."""
+    periods = int(panel.lengths.max(initial=1))
+    size = max(_PART // (encoding.width * periods), 1)
+    return (series[first : first + size] for first in range(0, series.size, size))
 
 
 def encode(panel: Panel, encoding: Encoding, periods: int = 0) -> Arrays:

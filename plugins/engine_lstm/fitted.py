@@ -24,6 +24,7 @@ from engine_lstm.compiled import keep_compiled, share_device
 from engine_lstm.data import (
     encode,
     encode_future,
+    in_parts,
     last_dates,
 )
 from engine_lstm.encoding import Encoding, encoding_from_json
@@ -37,7 +38,6 @@ Floats = npt.NDArray[Any]
 
 _FORMAT = 3
 _CHUNK = 4096
-_ENCODED = 1 << 27  # values of whole histories at a time
 _MOST_LOG = 700.0  # the exponential of more is no number
 
 
@@ -80,13 +80,12 @@ class FittedLstm:
                 f"{future.horizon}), but trained for {self.shape.steps}",
                 hint="train the model with this horizon and gap",
             )
-        size = max(_ENCODED // (self.encoding.width * max(int(history.lengths.max()), 1)), 1)
-        if size >= history.n_series:
-            return self._encoded(history, future)
         # Of whole histories only the last dates are kept, but levels are made of all.
-        firsts = range(0, history.n_series, size)
-        ranges = (np.arange(i, min(i + size, history.n_series)) for i in firsts)
-        parts = [self._encoded(history.select(r), future.select(r)) for r in ranges]
+        everyone = np.arange(history.n_series)
+        parts = [
+            self._encoded(history.select(part), future.select(part))
+            for part in in_parts(history, self.encoding, everyone)
+        ]
         return Inputs(*(np.concatenate(same) for same in zip(*parts, strict=True)))
 
     def _encoded(self, history: Panel, future: Future) -> Inputs:

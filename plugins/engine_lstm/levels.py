@@ -81,7 +81,13 @@ def running_mean(values: Float32, seen: npt.NDArray[np.bool_], span: int) -> Flo
     out = np.zeros(values.shape, dtype=np.float32)
     for time in range(values.shape[1]):
         here = seen[:, time, None]
-        total = np.where(here, kept * total + values[:, time], total)
-        weight = np.where(here, kept * weight + 1.0, weight)
+        if here.all():
+            total *= kept
+            total += values[:, time]
+            weight *= kept
+            weight += 1.0
+        else:
+            total = np.where(here, kept * total + values[:, time], total)
+            weight = np.where(here, kept * weight + 1.0, weight)
         out[:, time] = total / np.maximum(weight, 1.0)
     return out

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +18,9 @@ from engine_lstm.offset import from_level
 
 TIME_MULTIPLE = 64
 SERIES_MULTIPLE = 64
+
+_OVER_TIME = ("own", "known", "y", "seen", "level", "scale", "offset")
+_OVER_SERIES = ("numbers", "codes")
 
 _LARGEST = 50.0  # usual distances from the level; more would let one date rule a squared error
 
@@ -78,35 +82,42 @@ class Stretch(NamedTuple):
 
 
 def to_device(
-    arrays: Arrays, importance: npt.NDArray[np.float32], context: int, steps: int
+    parts: Iterable[Arrays], importance: npt.NDArray[np.float32], context: int, steps: int
 ) -> DeviceData:
-    """Pad with `context` and more dates in front, `steps` behind, and empty series at the end."""
-    n_series, time = arrays.y.shape
-    total = _round_up(context + time + steps, TIME_MULTIPLE)
-    front = total - time - steps
-    more = _round_up(n_series, SERIES_MULTIPLE) - n_series
+    """Pad with `context` and more dates in front, `steps` behind, and empty series at the end.
 
-    def over_time(values: npt.NDArray[Any]) -> Array:
-        rest = [(0, 0)] * (values.ndim - 2)
-        return _moved(np.pad(values, [(0, more), (front, steps), *rest]))
+    parts: sets of series one after the other, of the same dates.
+    """
+    n_series = _round_up(importance.size, SERIES_MULTIPLE)
+    padded: dict[str, npt.NDArray[Any]] = {}
+    first = 0
+    for arrays in parts:
+        count, time = arrays.y.shape
+        total = _round_up(context + time + steps, TIME_MULTIPLE)
+        dates = slice(total - steps - time, total - steps)
+        rows = slice(first, first + count)
+        if not padded:
+            padded = _empty(arrays, n_series, total)
+        padded["begin"][rows] = arrays.first + dates.start
+        for name in _OVER_TIME:
+            padded[name][rows, dates] = getattr(arrays, name)
+        for name in _OVER_SERIES:
+            padded[name][rows] = getattr(arrays, name)
+        first += count
+    padded["importance"] = np.pad(importance, (0, n_series - importance.size))
+    return DeviceData(**{name: _moved(padded.pop(name)) for name in DeviceData._fields})
 
-    def over_series(values: npt.NDArray[Any]) -> Array:
-        return _moved(np.pad(values, [(0, more), (0, 0)]))
 
-    begin = np.pad(arrays.first + front, (0, more), constant_values=total).astype(np.int32)
-    return DeviceData(
-        own=over_time(arrays.own),
-        known=over_time(arrays.known),
-        y=over_time(arrays.y),
-        seen=over_time(arrays.seen),
-        level=over_time(arrays.level),
-        scale=over_time(arrays.scale),
-        offset=over_time(arrays.offset),
-        numbers=over_series(arrays.numbers),
-        codes=over_series(arrays.codes),
-        begin=_moved(begin),
-        importance=_moved(np.pad(importance, (0, more))),
-    )
+def _empty(like: Arrays, n_series: int, time: int) -> dict[str, npt.NDArray[Any]]:
+    """Arrays of a panel in which no series begins."""
+    made: dict[str, npt.NDArray[Any]] = {"begin": np.full(n_series, time, dtype=np.int32)}
+    for name in _OVER_TIME:
+        values = getattr(like, name)
+        made[name] = np.zeros((n_series, time, *values.shape[2:]), dtype=values.dtype)
+    for name in _OVER_SERIES:
+        values = getattr(like, name)
+        made[name] = np.zeros((n_series, *values.shape[1:]), dtype=values.dtype)
+    return made
 
 
 def _moved(values: npt.NDArray[Any]) -> Array:

@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("jax")
 
-from engine_lstm import course, fitted
+from engine_lstm import course, data
 from engine_lstm.course import most_at_once
 from engine_lstm.data import Arrays, encode, learn_encoding
 from engine_lstm.encoding import Encoding
@@ -82,10 +82,19 @@ def test_a_large_panel_is_learned_from_as_if_it_had_been_asked_for(
     assert same(asked, fit(history).predict(history, future))
 
 
+def test_series_encoded_in_parts_are_learned_from_as_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    history, future = case(n_series=7)
+    whole = fit(history).predict(history, future)
+    monkeypatch.setattr(data, "_PART", 1)
+    assert same(whole, fit(history).predict(history, future))
+
+
 def test_series_forecast_in_parts_are_forecast_as_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     history, future = case(n_series=7)
     model = fit(history)
     whole, explained = model.predict(history, future), model.explain(history, future)
-    monkeypatch.setattr(fitted, "_ENCODED", 3 * model.encoding.width * int(history.lengths.max()))
+    monkeypatch.setattr(data, "_PART", 3 * model.encoding.width * int(history.lengths.max()))
     assert same(whole, model.predict(history, future))
     assert model.explain(history, future)["attribution"].equals(explained["attribution"])
