@@ -93,8 +93,12 @@ def _fit_and_predict(
         failures += [[cutoff, *reason] for cutoff in task.cutoffs for reason in lost]
         return
 
+    def inputs(cutoff: int) -> tuple[Panel, Future]:
+        # Those of the fit are kept: features of whole series may be larger than the panel.
+        return (train_panel, train_future) if cutoff == task.fit_cutoff else model.inputs(cutoff)
+
     def training(cutoff: int) -> Training:
-        panel, future = model.inputs(cutoff)
+        panel, future = inputs(cutoff)
         return Training(
             panel=panel,
             horizon=spec.horizon,
@@ -113,9 +117,7 @@ def _fit_and_predict(
     else:
         fitted = made.fit(train)
     for cutoff in task.cutoffs:
-        history, future = (
-            (train_panel, train_future) if cutoff == task.fit_cutoff else model.inputs(cutoff)
-        )
+        history, future = inputs(cutoff)
         failures += [[cutoff, *reason] for reason in model.left_out(cutoff).items()]
         if history.n_series == 0:
             continue

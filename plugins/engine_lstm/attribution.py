@@ -23,7 +23,6 @@ from engine_lstm.heads import free_outputs
 from engine_lstm.network import NetworkShape, Weights
 
 STEPS = 32
-MOST_SERIES = 256
 
 Floats = npt.NDArray[np.floating[Any]]
 
@@ -35,20 +34,16 @@ def attribution(
 
     inputs: as for `outputs_ahead`, the first channels of `known` being the standardised covariates in
     the order of `covariates`; an offset is the last of them. share: over the series and the dates
-    ahead; sums to 1 unless no covariate moves any forecast. At most `MOST_SERIES` series, evenly
-    spread. Empty without covariates.
+    ahead; sums to 1 unless no covariate moves any forecast. Empty without covariates.
     """
     if not covariates:
         return pl.DataFrame()
-    n_series = len(inputs.own)
-    index = np.unique(np.linspace(0, n_series - 1, min(n_series, MOST_SERIES)).astype(np.int64))
-    sample = Inputs(*(part[index] for part in inputs))
     channels = len(covariates) - (shape.offset is not None)
-    moved = np.abs(integrated(shape, weights, sample, channels)).mean(axis=(0, 1))
+    moved = np.abs(integrated(shape, weights, inputs, channels)).mean(axis=(0, 1))
     total = float(moved.sum())
     share = moved / total if total > 0 else moved
     table = pl.DataFrame({"covariate": covariates, "share": share.astype(np.float64)})
-    table = table.with_columns(series=pl.lit(len(index)))
+    table = table.with_columns(series=pl.lit(len(inputs.own)))
     return table.sort("share", "covariate", descending=[True, False])
 
 

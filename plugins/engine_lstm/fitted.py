@@ -38,6 +38,7 @@ Floats = npt.NDArray[Any]
 
 _FORMAT = 3
 _CHUNK = 4096
+MOST_EXPLAINED = 256
 _MOST_LOG = 700.0  # the exponential of more is no number
 
 
@@ -63,23 +64,42 @@ class FittedLstm:
 
         A DataError if `future` has another number of steps than the model was trained for.
         """
-        inputs = self._inputs(history, future)
-        return self._prediction(self._outputs(inputs), inputs.level[:, None], inputs.scale[:, None])
+        self._check_steps(future)
+        n_series = history.n_series
+        size = min(-(-n_series // SERIES_MULTIPLE) * SERIES_MULTIPLE, _CHUNK)
+        outputs, stands = [], []
+        for first in range(0, n_series, size):
+            chunk = np.arange(first, min(first + size, n_series))
+            inputs = self._inputs(history.select(chunk), future.select(chunk))
+            # Of one padded size, so that one compilation serves.
+            made = forecast(self.shape, self.weights, Inputs(*(_padded(a, size) for a in inputs)))
+            outputs.append(np.asarray(made, np.float64)[:, : chunk.size])
+            stands.append(np.stack([inputs.level, inputs.scale])[..., None])
+        level, scale = np.concatenate(stands, axis=1)
+        return self._prediction(np.concatenate(outputs, axis=1), level, scale)
 
     def explain(self, history: Panel, future: Future) -> Mapping[str, pl.DataFrame]:
-        """`attribution`: how far each covariate known ahead moves the forecasts, by integrated gradients."""
-        inputs = self._inputs(history, future)
+        """`attribution`: how far each covariate known ahead moves the forecasts, by integrated gradients.
+
+        Of at most `MOST_EXPLAINED` series, evenly spread.
+        """
+        self._check_steps(future)
         encoding = self.encoding
         names = (*encoding.future.names, *([] if encoding.offset is None else [encoding.offset]))
+        count = min(history.n_series, MOST_EXPLAINED)
+        index = np.unique(np.linspace(0, history.n_series - 1, count).astype(np.int64))
+        inputs = self._inputs(history.select(index), future.select(index))
         return {"attribution": attribution(self.shape, self.weights, inputs, names)}
 
-    def _inputs(self, history: Panel, future: Future) -> Inputs:
+    def _check_steps(self, future: Future) -> None:
         if future.ahead_max != self.shape.steps:
             raise DataError(
                 f"lstm: asked for {future.ahead_max} steps (gap {future.gap} + horizon "
                 f"{future.horizon}), but trained for {self.shape.steps}",
                 hint="train the model with this horizon and gap",
             )
+
+    def _inputs(self, history: Panel, future: Future) -> Inputs:
         # Of whole histories only the last dates are kept, but levels are made of all.
         everyone = np.arange(history.n_series)
         parts = [
@@ -118,18 +138,6 @@ class FittedLstm:
             y_hat = np.expm1(np.minimum(y_hat, _MOST_LOG))
             quantiles = None if quantiles is None else np.expm1(np.minimum(quantiles, _MOST_LOG))
         return Prediction(y_hat, quantiles)
-
-    def _outputs(self, inputs: Inputs) -> Floats:
-        """Outputs of `forecast` in chunks of one padded size, so that one compilation serves."""
-        n_series = inputs.own.shape[0]
-        size = min(-(-n_series // SERIES_MULTIPLE) * SERIES_MULTIPLE, _CHUNK)
-        parts = []
-        for begin in range(0, n_series, size):
-            count = min(size, n_series - begin)
-            chunk = Inputs(*(_padded(a[begin : begin + count], size) for a in inputs))
-            outputs = forecast(self.shape, self.weights, chunk)
-            parts.append(np.asarray(outputs, np.float64)[:, :count])
-        return np.concatenate(parts, axis=1)
 
     def tables(self) -> Mapping[str, pl.DataFrame]:
         """`learning_curve`: epoch, train_loss, validation_loss (null without validation).

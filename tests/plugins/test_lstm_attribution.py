@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from engine.contracts import ExplainedModel
 from engine.data.panel import Future, Panel
-from engine_lstm import attribution
+from engine_lstm import attribution, fitted as fitted_module
 from engine_lstm.ahead import Inputs, forecast
 from engine_lstm.attribution import integrated, points
 from engine_lstm.fitted import FittedLstm
@@ -67,7 +67,7 @@ def test_what_sales_follow_has_the_larger_share(fitted: FittedLstm):
 def test_many_series_are_sampled_and_the_number_is_stated(
     fitted: FittedLstm, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(attribution, "MOST_SERIES", 2)
+    monkeypatch.setattr(fitted_module, "MOST_EXPLAINED", 2)
     assert fitted.explain(*case())["attribution"]["series"].unique().to_list() == [2]
 
 
