@@ -121,13 +121,15 @@ class Workers:
 
     def __enter__(self) -> Workers:
         executor = self._executor
-        if isinstance(executor, AbstractContextManager):
-            self._kept.enter_context(executor)
-        if isinstance(executor, PreparedExecutor):
-            # What a measured task holds must be its own alone.
-            modules = [] if self._spec.measured else self._modules()
-            with blaming(_named(self._spec)):
-                executor.prepare(FUNCTION, _fewest_tasks(self._spec), modules)
+        with ExitStack() as kept:
+            if isinstance(executor, AbstractContextManager):
+                kept.enter_context(executor)
+            if isinstance(executor, PreparedExecutor):
+                # What a measured task holds must be its own alone.
+                modules = [] if self._spec.measured else self._modules()
+                with blaming(_named(self._spec)):
+                    executor.prepare(FUNCTION, _fewest_tasks(self._spec), modules)
+            self._kept = kept.pop_all()
         return self
 
     def __exit__(self, *_: object) -> None:

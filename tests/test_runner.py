@@ -14,7 +14,7 @@ import yaml
 from engine import hookimpl
 from engine.components import Executor, Writer
 from engine.contracts import Results
-from engine.errors import DataError
+from engine.errors import DataError, PluginError
 from engine.registry import Registry
 from engine.runner import Outcome, run
 from engine.spec.validate import LoadedSpec, validate_text
@@ -232,6 +232,27 @@ class PowerCut:
         raise DataError("the lights went out")
 
 
+class Unready:
+    """An executor that cannot be told ahead of its tasks."""
+
+    left = 0
+
+    def __init__(self, params: object) -> None:
+        del params
+
+    def __enter__(self) -> Unready:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        Unready.left += 1
+
+    def prepare(self, function: str, tasks: int, modules: list[str]) -> None:
+        raise ValueError(f"no room for {tasks} of {function}, {modules}")
+
+    def map(self, *arguments: object) -> list[dict[str, Any]]:
+        raise AssertionError(arguments)
+
+
 class Broken:
     """A plugin that offers the writer and the executor, and an observer that raises."""
 
@@ -241,7 +262,10 @@ class Broken:
 
     @hookimpl
     def engine_executors(self) -> list[Executor]:
-        return [Executor("power_cut", "tests.test_runner:PowerCut")]
+        return [
+            Executor("power_cut", "tests.test_runner:PowerCut"),
+            Executor("unready", "tests.test_runner:Unready"),
+        ]
 
     @hookimpl
     def engine_run_error(self, error: BaseException) -> None:
@@ -255,6 +279,14 @@ def test_an_error_leaves_a_partial_run_and_is_not_hidden_by_observers(tmp_path: 
     manifest = json.loads((folder / "manifest.json").read_text())
     assert folder.name.endswith(".partial")
     assert (manifest["status"], manifest["error"]) == ("failed", "the lights went out")
+
+
+def test_an_executor_that_cannot_be_told_ahead_is_named_and_left(tmp_path: Path):
+    said = r"executor 'unready'.*no room for 1 of engine.tasks:run_task, \['engine_naive"
+    with pytest.raises(PluginError, match=said):
+        run_tiny(tmp_path, watched(Broken()), run={"executor": "unready"})
+    assert Unready.left == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_writers_error_comes_after_the_run_is_published(tmp_path: Path):
