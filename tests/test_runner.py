@@ -282,7 +282,7 @@ def test_an_error_leaves_a_partial_run_and_is_not_hidden_by_observers(tmp_path: 
 
 
 def test_an_executor_that_cannot_be_told_ahead_is_named_and_left(tmp_path: Path):
-    said = r"executor 'unready'.*no room for 1 of engine.tasks:run_task, \['engine_naive"
+    said = r"executor 'unready'.*no room for 4 of engine.tasks:run_task, \['engine_calendar"
     with pytest.raises(PluginError, match=said):
         run_tiny(tmp_path, watched(Broken()), run={"executor": "unready"})
     assert Unready.left == 1
