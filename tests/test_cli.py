@@ -353,7 +353,9 @@ def test_an_interrupted_run_is_marked_partial(home: Path, executor: str):
     assert process.returncode == 130, "".join(lines) + err
     assert out == ""
     assert "Traceback" not in err
-    assert err.endswith("interrupted: if a run had begun, what it finished is kept in a folder marked .partial\n")
+    assert err.endswith(
+        "interrupted: if a run had begun, what it finished is kept in a folder marked .partial\n"
+    )
     run = only_run(home / "runs")
     assert run.path.name.endswith(".partial")
     assert run.status == "interrupted"

@@ -92,7 +92,10 @@ def invoke(arguments: list[str]) -> int:
         _show_usage(error)
         return EXIT_USAGE
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted: if a run had begun, what it finished is kept in a folder marked .partial", err=True)
+        typer.echo(
+            "interrupted: if a run had begun, what it finished is kept in a folder marked .partial",
+            err=True,
+        )
         return EXIT_INTERRUPTED
     except BrokenPipeError:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - the reader of our output has gone
