@@ -109,13 +109,20 @@ def test_within_a_block_one_process_waits_for_the_next_tasks() -> None:
     assert all(gone(pid) for pid in first | pids(again))
 
 
-def test_processes_told_ahead_do_the_tasks_with_their_modules_imported() -> None:
-    modules = ["sndhdr_of_nobody", "colorsys"]  # one that is not there, and one that nobody imports
+def test_processes_told_ahead_do_the_tasks_with_their_modules_imported(
+    tmp_path, monkeypatch
+) -> None:
+    trace = f"import os, pathlib\npathlib.Path({str(tmp_path)!r}, str(os.getpid())).touch()\n"
+    (tmp_path / "told_ahead.py").write_text(trace)
+    monkeypatch.syspath_prepend(tmp_path)  # processes begin with the path of this one
     with process(workers=2) as executor:
-        executor.prepare(f"{TASKS}:loaded", 5, modules)
+        executor.prepare(f"{TASKS}:loaded", 5, ["no_such_module", "told_ahead"])
         begun = {child.process.pid for child in executor._crew._children}
-        time.sleep(3)
-        looks = [{"name": str(i), "module": "colorsys"} for i in range(5)]
+        until = time.monotonic() + DEADLINE
+        while not all((tmp_path / str(pid)).exists() for pid in begun):
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        looks = [{"name": str(i), "module": "told_ahead"} for i in range(5)]
         results = run(executor, "loaded", looks)
     assert len(begun) == 2
     assert pids(results) <= begun
