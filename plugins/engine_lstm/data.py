@@ -87,9 +87,9 @@ def learn_encoding(
         robust=robust,
         censored=censored,
         offset=offset,
-        future=Columns.of(future, (column_of(panel.frame, c) for c in future)),
-        past=Columns.of(past, (column_of(panel.frame, c) for c in past)),
-        numbers=Columns.of(numbers, (column_of(panel.series, c) for c in numbers)),
+        future=Columns.of(future, (_column(panel.frame, c) for c in future)),
+        past=Columns.of(past, (_column(panel.frame, c) for c in past)),
+        numbers=Columns.of(numbers, (_column(panel.series, c) for c in numbers)),
         categories=categories,
     )
     return _with_units(plain, panel)
@@ -179,7 +179,6 @@ def encode(panel: Panel, encoding: Encoding, periods: int = 0) -> Arrays:
     numbers, _ = encoding.numbers.standardised(_table(panel.series, encoding.numbers.names))
     inside = began[..., None]
     channels = np.concatenate(own, axis=-1, dtype=np.float32)
-    own.clear()
     for array in (channels, known):
         array *= inside
     return Arrays(
@@ -199,10 +198,9 @@ def encode(panel: Panel, encoding: Encoding, periods: int = 0) -> Arrays:
 def read_values(panel: Panel, encoding: Encoding) -> Iterator[npt.NDArray[Any]]:
     """Everything of a panel that `encode` reads, an array at a time."""
     yield np.append(panel.lengths, panel.end)
-    single = (encoding.censored, encoding.offset)
     yield targets(panel, encoding)
-    for name in (*encoding.future.names, *encoding.past.names, *(c for c in single if c)):
-        yield column_of(panel.frame, name)
+    for name in (*encoding.future.names, *encoding.past.names, *_offset_name(encoding)):
+        yield _column(panel.frame, name)
     yield _table(panel.series, encoding.numbers.names)
     yield _codes(panel.series, encoding)
 
@@ -246,7 +244,7 @@ def _known(values: Float32, ordinals: npt.NDArray[np.int64], encoding: Encoding)
     return np.concatenate([scaled, gaps, shared], axis=-1)
 
 
-def column_of(frame: pl.DataFrame, column: str) -> Float32:
+def _column(frame: pl.DataFrame, column: str) -> Float32:
     """A column as (rows,) float32, NaN where missing."""
     values: Float32 = frame[column].cast(pl.Float32).fill_null(float("nan")).to_numpy()
     return values
@@ -256,7 +254,7 @@ def _table(frame: pl.DataFrame, columns: tuple[str, ...]) -> Float32:
     """Columns as (rows, column) float32, NaN where missing."""
     out = np.empty((frame.height, len(columns)), dtype=np.float32)
     for number, column in enumerate(columns):
-        out[:, number] = column_of(frame, column)
+        out[:, number] = _column(frame, column)
     return out
 
 

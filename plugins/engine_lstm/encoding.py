@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,8 +14,6 @@ Float32 = npt.NDArray[np.float32]
 LIMIT = 10.0  # deviations, or usual distances, beyond which an input says no more
 
 _CONSTANT = 1e30  # deviation of a column that never changed
-
-_PIECE = 1 << 25  # values at a time
 
 
 @dataclass(frozen=True)
@@ -55,18 +53,11 @@ class Columns:
 
     def standardised(self, values: Float32) -> tuple[Float32, Float32]:
         """Values (..., column) in deviations with 0 where missing, and the channels of gaps."""
-        scaled = np.empty(values.shape, dtype=np.float32)
-        for rows in _pieces(values):
-            missing = np.isnan(values[rows])
-            exact = (values[rows] - np.array(self.mean)) / np.array(self.deviation)
-            scaled[rows] = np.where(missing, 0.0, np.clip(exact, -LIMIT, LIMIT))
-        return scaled, np.isnan(values[..., np.array(self.gaps, dtype=bool)]).astype(np.float32)
-
-
-def _pieces(values: Float32) -> Iterator[slice]:
-    """The first axis in pieces: what is calculated of one in double precision is far smaller than all."""
-    size = max(_PIECE * len(values) // max(values.size, 1), 1)
-    return (slice(first, first + size) for first in range(0, len(values), size))
+        missing = np.isnan(values)
+        exact = (values - np.array(self.mean)) / np.array(self.deviation)
+        scaled = np.where(missing, 0.0, np.clip(exact, -LIMIT, LIMIT))
+        flags = missing[..., np.array(self.gaps, dtype=bool)]
+        return scaled.astype(np.float32), flags.astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from engine_lstm import encoding
 from engine_lstm.encoding import Columns
 
 NAMES = ("price", "flag", "constant", "never")
@@ -34,16 +33,6 @@ def test_what_was_missing_or_constant_reads_as_zero():
     assert (scaled[::7, 0, 0] == 0).all() and (scaled[..., 2:] == 0).all()
     np.testing.assert_array_equal(gaps[:, 0, 0] == 1, np.isnan(values[:, 0]))
     assert (gaps[..., 1] == 1).all()
-
-
-@pytest.mark.parametrize("size", [4, 30, 4_000])
-def test_pieces_give_what_the_whole_gives(size: int, monkeypatch: pytest.MonkeyPatch):
-    values = table()
-    whole = Columns.of(NAMES, values.T)
-    expected = whole.standardised(values)
-    monkeypatch.setattr(encoding, "_PIECE", size)
-    for one, other in zip(whole.standardised(values), expected, strict=True):
-        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (5, 0), (0, 4, 2)])
