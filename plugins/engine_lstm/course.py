@@ -18,6 +18,7 @@ from engine_lstm.sampling import (
     Bounds,
     DeviceData,
     StretchSize,
+    padded_periods,
     to_device,
 )
 from engine_lstm.training import Lessons
@@ -99,9 +100,9 @@ class _Feed:
         return to_device(parts, course.importance[series], course.size.context, course.size.steps)
 
 
-def most_at_once(encoding: Encoding, periods: int) -> int:
+def most_at_once(encoding: Encoding, periods: int, size: StretchSize) -> int:
     """Series of so many dates of which `MOST_BYTES` hold the arrays, in full sets of `SERIES_MULTIPLE`."""
-    fitting = MOST_BYTES // (4 * encoding.width * max(periods, 1))
+    fitting = MOST_BYTES // (4 * encoding.width * padded_periods(periods, size.context, size.steps))
     return max(fitting // SERIES_MULTIPLE, 1) * SERIES_MULTIPLE
 
 

@@ -130,7 +130,7 @@ class Lstm:
     ) -> Course:
         params = self.params
         asked = train.horizon if params.validation is None else params.validation
-        fitting = most_at_once(encoding, seen.shape[1])
+        fitting = most_at_once(encoding, seen.shape[1], plan.size)
         private = params.differential_privacy is not None
         return Course(
             panel=train.panel,

@@ -81,6 +81,11 @@ class Stretch(NamedTuple):
     weight: Array
 
 
+def padded_periods(periods: int, context: int, steps: int) -> int:
+    """Dates of a panel on the device that has so many."""
+    return _round_up(context + periods + steps, TIME_MULTIPLE)
+
+
 def to_device(
     parts: Iterable[Arrays], importance: npt.NDArray[np.float32], context: int, steps: int
 ) -> DeviceData:
@@ -93,7 +98,7 @@ def to_device(
     first = 0
     for arrays in parts:
         count, time = arrays.y.shape
-        total = _round_up(context + time + steps, TIME_MULTIPLE)
+        total = padded_periods(time, context, steps)
         dates = slice(total - steps - time, total - steps)
         rows = slice(first, first + count)
         if not padded:

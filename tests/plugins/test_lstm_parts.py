@@ -14,6 +14,7 @@ from engine_lstm import course, data
 from engine_lstm.course import most_at_once
 from engine_lstm.data import Arrays, encode, learn_encoding
 from engine_lstm.encoding import Encoding
+from engine_lstm.sampling import StretchSize, to_device
 from tests.plugins.test_lstm import case, fit, same
 
 OPTIONS: list[dict[str, Any]] = [
@@ -62,14 +63,18 @@ def test_the_width_of_an_encoding_is_that_of_its_arrays(options: dict[str, Any])
     assert encoding.width == sum(int(np.prod(shape)) for shape in shapes)
 
 
-def test_series_at_once_are_full_sets_within_the_limit() -> None:
-    history, _ = case(n_series=2)
-    encoding = learned(history, {})
-    a_series = 4 * encoding.width * 1_000
-    fitting = most_at_once(encoding, 1_000)
+def test_series_at_once_are_full_sets_that_the_limit_holds() -> None:
+    history, _ = case(n_series=64)
+    encoding, size = learned(history, {"effects": (4,)}), StretchSize(16, 8, 7)
+    periods = int(history.lengths.max())
+    on_device = to_device([encode(history, encoding)], np.ones(64, np.float32), 16, 7)
+    over_time = [values.nbytes for values in on_device if values.ndim > 1 and values.shape[1] > 60]
+    # `seen` takes a byte and not four.
+    a_set = sum(over_time) + 3 * on_device.seen.nbytes
+    fitting = most_at_once(encoding, periods, size)
     assert fitting % 64 == 0
-    assert fitting * a_series <= course.MOST_BYTES < (fitting + 64) * a_series
-    assert most_at_once(encoding, 10**9) == 64
+    assert fitting // 64 * a_set <= course.MOST_BYTES < (fitting // 64 + 1) * a_set
+    assert most_at_once(encoding, 10**9, size) == 64
 
 
 def test_a_large_panel_is_learned_from_as_if_it_had_been_asked_for(
