@@ -45,7 +45,10 @@ class ProcessExecutor:
         self._crew = None
 
     def prepare(self, function: str, tasks: int, modules: Sequence[str]) -> None:
-        """Start the processes for this many tasks, which import modules until the first one comes."""
+        """Start the processes for this many tasks, which import modules until the first one comes.
+
+        Outside of a `with` block there is nothing that would end them, and none is started.
+        """
         if self._keeps and self._crew is None:
             self._crew = _Crew(function, self.params.threads)
             self._crew.start(self.workers(tasks), modules)

@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any
 
@@ -95,14 +95,11 @@ class _Studio:
 def _asked(process: subprocess.Popen[bytes], text: str) -> str:
     """The SVG from a process; EngineError if it has none to give."""
     assert process.stdin is not None and process.stdout is not None
-    answer = b""
-    try:
+    with suppress(BrokenPipeError):  # it gives no answer then, nor half of one
         process.stdin.write(text.encode() + b"\n")
         process.stdin.flush()
-        answer = process.stdout.readline()
-    except (OSError, ValueError):
-        process.poll()
-    if not answer:
+    answer = process.stdout.readline()
+    if not answer.endswith(b"\n"):
         raise EngineError(
             f"a process that draws the report's pictures ended (exit code {process.wait()})",
             hint="if the memory was used up, make the report again from its run: engine report RUN",
