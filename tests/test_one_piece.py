@@ -27,7 +27,7 @@ TIMES = (
 )
 
 
-def same(found: pl.Series, expected: pl.Series) -> None:
+def assert_same(found: pl.Series, expected: pl.Series) -> None:
     assert found.n_chunks() == 1
     assert (found.name, found.dtype) == (expected.name, expected.dtype)
     assert found.equals(expected, null_equal=True)
@@ -37,10 +37,10 @@ def same(found: pl.Series, expected: pl.Series) -> None:
 @pytest.mark.parametrize("dtype", [pl.Float32(), pl.Float64()], ids=str)
 def test_numbers_in_pieces_are_cast_as_polars_does(values: pl.Series, dtype: pl.DataType):
     for pieces in (values, pl.concat([values, values.reverse(), values], rechunk=False)):
-        same(_in_one_piece(pieces, dtype), pieces.rechunk().cast(dtype))
+        assert_same(_in_one_piece(pieces, dtype), pieces.rechunk().cast(dtype))
 
 
 @pytest.mark.parametrize("values", TIMES, ids=lambda v: str(v.dtype))
 def test_times_in_pieces_stay_what_they_are(values: pl.Series):
     for pieces in (values, pl.concat([values, values], rechunk=False)):
-        same(_in_one_piece(pieces, pieces.dtype), pieces.rechunk())
+        assert_same(_in_one_piece(pieces, pieces.dtype), pieces.rechunk())
