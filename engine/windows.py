@@ -23,7 +23,7 @@ Integers = npt.NDArray[np.int64]
 _ROUNDING = 1e-13
 """Share of a sum of squares that is rounding."""
 
-_BLOCK_ROWS = 32_768
+_BLOCK_ROWS = 65_536
 """Rows at a time: their sums stay in a core's cache."""
 
 
