@@ -9,7 +9,9 @@ import polars as pl
 
 from engine.errors import DataError
 
-_TARGET_NAMES = ("y", "target", "sales", "units", "demand", "quantity", "qty", "value", "volume")
+_TARGET_NAMES = ("y", "target", "sales", "units", "demand", "quantity", "qty", "value", "volume",
+                 "menge", "absatz", "umsatz", "verkauf", "ventas", "cantidad", "unidades", "ventes",
+                 "quantité", "vendite", "quantità", "aantal", "vendas", "quantidade")  # fmt: skip
 _TIME_NAMES = (
     "ds",
     "date",
@@ -23,28 +25,26 @@ _TIME_NAMES = (
     "t",
 )
 _KEY_NAMES = ("unique_id", "id", "series", "item", "item_id", "sku", "product", "store", "store_id",
-              "shop", "dept", "brand", "region", "location", "customer")  # fmt: skip
-_KNOWN_AHEAD = (
-    "price",
-    "promo",
-    "holiday",
-    "deal",
-    "feat",
-    "discount",
-    "event",
-    "campaign",
-    "open",
-    "snap",
-)
+              "shop", "dept", "brand", "region", "location", "customer",
+              "artikel", "filiale", "markt", "producto", "tienda", "produit", "magasin", "articolo",
+              "negozio", "produto", "loja", "winkel")  # fmt: skip
+_PRICE_NAMES = ("price", "preis", "precio", "prix", "prezzo", "preço", "prijs")
+_KNOWN_AHEAD = (*_PRICE_NAMES, "promo", "holiday", "deal", "feat", "discount", "event", "campaign", "open",
+                "snap", "aktion", "rabatt", "feiertag", "descuento", "festivo", "remise", "sconto",
+                "desconto", "feriado", "actie", "korting")  # fmt: skip
+
+ONE_SERIES = "unique_id"
+"""Key of data that hold a single series and no column to name it."""
 
 
 @dataclass(frozen=True)
 class Guess:
     """What a data file is taken to hold.
 
-    keys, ds, y, freq: as in a spec. gaps: whether series lack rows. future, past, static:
-    covariates by role. prices, flags: those of `future` that are numbers. incomplete: those of
-    `future` with missing values. longest: rows of the longest series.
+    keys, ds, y, freq: as in a spec; `ONE_SERIES` for a key that the data lack. gaps: whether series
+    lack rows. future, past, static: covariates by role. prices, flags: those of `future` that are
+    numbers. incomplete: those of `future` with missing values. longest: rows of the longest series.
+    beyond: whether rows after the last observed target say what is known ahead.
     """
 
     keys: list[str]
@@ -59,14 +59,20 @@ class Guess:
     flags: list[str]
     incomplete: list[str]
     longest: int
+    beyond: bool
 
 
-def guess_columns(frame: pl.DataFrame) -> Guess:
-    """The likeliest meaning of every column; DataError without a time, target or key column."""
+def guess_columns(frame: pl.DataFrame, target: str | None = None) -> Guess:
+    """The likeliest meaning of every column; DataError without a time or target column.
+
+    target: the target's column where it is known.
+    """
     ds = _time_column(frame)
-    y = _target_column(frame, ds)
+    y = target or _target_column(frame, ds)
     rest = [c for c in frame.columns if c not in (ds, y)]
     keys = _key_columns(frame, rest, ds)
+    if not keys:
+        frame, keys = frame.with_columns(pl.lit("all").alias(ONE_SERIES)), [ONE_SERIES]
     rest = [c for c in rest if c not in keys]
     static = [c for c in rest if _constant(frame, c, keys)]
     moving = [c for c in rest if c not in static and not frame[c].dtype.is_temporal()]
@@ -75,9 +81,13 @@ def guess_columns(frame: pl.DataFrame) -> Guess:
     freq, gaps, longest = _frequency(frame, keys, ds)
     incomplete = [c for c in future if frame[c].null_count()]
     numbers = [c for c in future if frame[c].dtype.is_numeric() or frame[c].dtype == pl.Boolean]
-    prices = [c for c in numbers if "price" in c.lower()]
+    prices = [c for c in numbers if any(word in c.lower() for word in _PRICE_NAMES)]
     flags = [c for c in numbers if c not in prices]
-    return Guess(keys, ds, y, freq, gaps, future, past, static, prices, flags, incomplete, longest)
+    last = frame.filter(pl.col(y).is_not_null())[ds].max()
+    beyond = last is not None and bool((frame[ds] > last).any())
+    return Guess(
+        keys, ds, y, freq, gaps, future, past, static, prices, flags, incomplete, longest, beyond
+    )  # fmt: skip
 
 
 def _time_column(frame: pl.DataFrame) -> str:
@@ -115,7 +125,7 @@ def _rank(column: str, names: Sequence[str]) -> int:
 
 
 def _key_columns(frame: pl.DataFrame, rest: list[str], ds: str) -> list[str]:
-    """The fewest likely columns that make (keys, ds) unique."""
+    """The fewest likely columns that make (keys, ds) unique; none for a single series."""
     likely = [
         c
         for c in rest
@@ -136,11 +146,13 @@ def _key_columns(frame: pl.DataFrame, rest: list[str], ds: str) -> list[str]:
         fewer = [c for c in chosen if c != column]
         if fewer and frame.select(ds, *fewer).unique().height == best:
             chosen = fewer
-    if not chosen:
+    if best < frame.height and not chosen:
         raise DataError(
-            "no key column found: with a single series, add a constant text column to identify it"
+            f"several rows have the same time in {ds!r}, and no column tells them apart",
+            hint="add a column of whole numbers or text that names the series of each row",
         )
-    return chosen
+    # A single series may be named by a column all the same.
+    return chosen or [c for c in likely if _rank(c, _KEY_NAMES) < len(_KEY_NAMES)][:1]
 
 
 def _constant(frame: pl.DataFrame, column: str, keys: list[str]) -> bool:
@@ -180,3 +192,20 @@ def _frequency(frame: pl.DataFrame, keys: list[str], ds: str) -> tuple[str | int
     tolerance = {"1mo": 31, "1q": 92, "1y": 366}.get(name)
     limit = tolerance * 86_400 if tolerance else commonest
     return name, bool((seconds > limit).any()), longest
+
+
+def periods(columns: Sequence[str], formats: Sequence[str]) -> list[str]:
+    """Columns that are named by times, one a period, as in a wide table; none if fewer than three."""
+    for written in formats:
+        names = pl.Series(columns, dtype=pl.String)
+        found = names.filter(_times(names, written).is_not_null()).to_list()
+        if len(found) > 2:
+            return found
+    return []
+
+
+def _times(names: pl.Series, written: str) -> pl.Series:
+    """Names as dates; a format without a day means the first of the month."""
+    if "%d" not in written and written:
+        names, written = names + " 01", f"{written} %d"
+    return names.str.to_date(written or "%Y-%m-%d", strict=False)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import gzip
 from pathlib import Path
 
 import polars as pl
@@ -8,6 +9,7 @@ import pytest
 
 from engine.cli.main import invoke
 from engine.errors import DataError, NotFoundError
+from engine.ingest import open_source, read_panel
 from engine.registry import Registry
 from engine.rundir import list_runs
 from engine.spec.model import RunSpec
@@ -182,7 +184,7 @@ def test_an_existing_spec_is_kept_unless_forced(tmp_path: Path, monkeypatch, cap
     [
         (shop().drop("date"), "no time column among item, store"),
         (shop().select("item", "store", "date"), "target"),
-        (shop().select("date", "units").head(60), "no key column found"),
+        (shop().select("date", "units"), "several rows have the same time in 'date'"),
         (shop().head(0), "no rows"),
         (shop().unique(["item", "store"]), "no frequency can be seen"),
     ],
@@ -212,3 +214,126 @@ def test_a_damaged_file_is_one_clear_error(tmp_path: Path, capsys, name):
 def test_a_missing_file_is_not_found(tmp_path: Path):
     with pytest.raises(NotFoundError, match="no data file"):
         draft_spec(tmp_path / "nothing.csv")
+
+
+def as_text(frame: pl.DataFrame, path: Path, encoding: str = "utf8", **options: object) -> RunSpec:
+    """The draft for a text file, which is seen to read the same rows."""
+    path.write_text(frame.write_csv(**options), encoding=encoding)
+    text, _ = draft_spec(path)
+    spec = validate_text(text, "draft.yaml", REGISTRY).spec
+    panel = read_panel(spec, open_source(spec, REGISTRY, path.parent))
+    wanted = frame.sort("item", "store", "date")
+    assert panel.y().tolist() == wanted["units"].to_list()
+    assert panel.frame["price"].to_list() == wanted["price"].cast(pl.Float32).to_list()
+    return spec
+
+
+def test_a_text_file_of_commas_needs_no_options(tmp_path: Path):
+    assert "csv" not in as_text(shop(), tmp_path / "shop.csv").data.source.options
+    assert "csv" not in as_text(shop(), tmp_path / "shop.tsv", separator="\t").data.source.options
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_the_separator_and_decimal_commas_are_seen(tmp_path: Path, separator):
+    options = {"separator": separator, "decimal_comma": True}
+    spec = as_text(shop(), tmp_path / "shop.csv", **options)
+    assert spec.data.source.options["csv"] == options
+
+
+@pytest.mark.parametrize("encoding", ["cp1252", "utf-16"])
+def test_the_encoding_is_seen(tmp_path: Path, encoding):
+    frame = shop().with_columns(item=pl.col("item") + " für zwölf", price=pl.col("price"))
+    spec = as_text(frame, tmp_path / "shop.csv", encoding)
+    assert spec.data.source.options["csv"] == {"encoding": encoding}
+
+
+def test_texts_for_missing_values_are_seen(tmp_path: Path):
+    late = pl.when(pl.int_range(pl.len()) != 200).then("temperature")
+    frame = shop().with_columns(temperature=late)
+    spec = as_text(frame, tmp_path / "shop.csv", null_value="NA")
+    assert spec.data.source.options["csv"] == {"null_values": ["NA"]}
+
+
+def test_titles_above_the_header_are_left_out(tmp_path: Path):
+    file = tmp_path / "shop.csv"
+    file.write_text("Sales, by day\n\n" + shop().write_csv(separator=";"))
+    text, _ = draft_spec(file)
+    csv = validate_text(text, "draft.yaml", REGISTRY).spec.data.source.options["csv"]
+    assert csv == {"separator": ";", "skip_rows": 2}
+    assert invoke(["init", str(file), "--output", str(tmp_path / "shop.yaml")]) == 0
+    assert invoke(["run", str(tmp_path / "shop.yaml"), "--output", str(tmp_path / "runs")]) == 0
+
+
+def test_a_gzipped_text_file_is_read(tmp_path: Path):
+    path = tmp_path / "shop.csv.gz"
+    path.write_bytes(gzip.compress(shop().write_csv(separator=";").encode()))
+    text, _ = draft_spec(path)
+    assert validate_text(text, "draft.yaml", REGISTRY).spec.data.columns.y == "units"
+
+
+@pytest.mark.parametrize(("yes", "no"), [("Y", "N"), ("Yes", "no"), ("ja", "nein"), ("oui", "non")])
+def test_words_for_yes_and_no_are_flags(tmp_path: Path, yes, no):
+    said = pl.when("promo").then(pl.lit(yes)).otherwise(pl.lit(no))
+    frame = shop().with_columns(promo=said)
+    spec = as_text(frame, tmp_path / "shop.csv")
+    assert spec.data.source.options["types"]["promo"] == "bool"
+    assert next(f for f in spec.features if f.use == "promo").options["flags"] == ["promo"]
+    panel = read_panel(spec, open_source(spec, REGISTRY, tmp_path))
+    wanted = shop().sort("item", "store", "date")["promo"]
+    assert panel.frame["promo"].cast(pl.Boolean).to_list() == wanted.to_list()
+
+
+def test_a_single_series_needs_no_column_that_names_it(tmp_path: Path):
+    alone = shop().filter(item="cola", store=1)
+    spec = drafted(alone.drop("item", "store", "category"), tmp_path / "one.parquet")
+    assert spec.data.columns.keys == ("unique_id",)
+    panel = read_panel(spec, open_source(spec, REGISTRY, tmp_path))
+    assert panel.series["unique_id"].to_list() == ["all"]
+    assert panel.y().tolist() == alone["units"].to_list()
+    named = drafted(alone.drop("item", "category"), tmp_path / "named.parquet")
+    assert named.data.columns.keys == ("store",)
+
+
+@pytest.mark.parametrize("written", ["%Y-%m-%d", "%Y-%m", "%m/%d/%Y", "%d.%m.%Y"])
+def test_a_column_a_period_becomes_rows(tmp_path: Path, written):
+    monthly = shop("1mo", 24).select("item", "store", "date", "units")
+    names = monthly["date"].dt.strftime(written)
+    wide = monthly.with_columns(date=names).pivot("date", index=["item", "store"], values="units")
+    wide.write_csv(tmp_path / "wide.csv")
+    text, guesses = draft_spec(tmp_path / "wide.csv")
+    assert "time: period, monthly" in guesses
+    spec = validate_text(text, "draft.yaml", REGISTRY).spec
+    assert observed(spec, tmp_path) == monthly.sort("item", "store", "date")["units"].to_list()
+
+
+def observed(spec: RunSpec, folder: Path) -> list[float]:
+    panel = read_panel(spec, open_source(spec, REGISTRY, folder))
+    return panel.frame["y"].drop_nulls().drop_nans().to_list()
+
+
+def test_a_wide_table_beside_other_columns_names_its_periods(tmp_path: Path):
+    monthly = shop("1mo", 24).select("item", "date", "units").head(24)
+    names = monthly["date"].dt.strftime("%Y-%m-%d")
+    wide = monthly.with_columns(date=names).pivot("date", index="item", values="units")
+    wide.with_columns(pl.lit(1.0).alias("2024_total")).write_csv(tmp_path / "wide.csv")
+    text, _ = draft_spec(tmp_path / "wide.csv")
+    spec = validate_text(text, "draft.yaml", REGISTRY).spec
+    assert spec.data.source.options["wide"]["columns"] == names.to_list()
+    assert observed(spec, tmp_path) == monthly["units"].to_list()
+
+
+def test_a_line_of_too_many_fields_is_no_title(tmp_path: Path, capsys):
+    lines = shop().write_csv(separator=";").splitlines()
+    lines[4] += ";more"
+    (tmp_path / "shop.csv").write_text("\n".join(lines))
+    assert invoke(["init", str(tmp_path / "shop.csv"), "--output", str(tmp_path / "x.yaml")]) == 5
+    assert "cannot be read as csv" in capsys.readouterr().err
+
+
+def test_forecasts_are_made_where_nothing_is_known_ahead_or_the_data_say_what(tmp_path: Path):
+    bare = shop().drop("price", "promo")
+    assert drafted(bare, tmp_path / "bare.parquet").data.missing.horizon == "error"
+    assert drafted(shop(), tmp_path / "shop.parquet").data.missing.horizon == "skip"
+    late = pl.col("date") > dt.date(2024, 2, 20)
+    ahead = shop().with_columns(units=pl.when(~late).then("units"))
+    assert drafted(ahead, tmp_path / "ahead.parquet").data.missing.horizon == "error"

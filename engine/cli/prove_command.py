@@ -64,9 +64,10 @@ def _show(proof: Proof) -> None:
     for finding in proof.findings:
         typer.echo(finding.sentence())
     held = sum(check.status == "holds" for check in proof.checks)
+    skipped = sum(check.status == "skipped" for check in proof.checks)
     typer.echo(
-        f"{proof.name}: {held} of {len(proof.checks)} checks hold, on {proof.series} series, "
-        f"{proof.seconds:.0f} s"
+        f"{proof.name}: {held} of {len(proof.checks) - skipped} checks hold, "
+        f"{f'{skipped} skipped, ' if skipped else ''}on {proof.series} series, {proof.seconds:.0f} s"
     )
 
 

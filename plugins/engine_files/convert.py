@@ -10,8 +10,8 @@ import polars as pl
 from engine.errors import DataError
 from engine_files.columns import require
 
-_TRUE = ("true", "t", "yes", "y", "1")
-_FALSE = ("false", "f", "no", "n", "0")
+_TRUE = ("true", "t", "yes", "y", "1", "ja", "oui", "si", "sí", "sim")
+_FALSE = ("false", "f", "no", "n", "0", "nein", "non", "não")
 _SHOWN = 3
 _TIME_PARTS = ("%H", "%I", "%T", "%R", "%X", "%c", "%s", "%p", "%k", "%l", "%r")
 _DAY_PARTS = ("%d", "%e", "%j", "%D", "%F", "%x", "%v", "%c", "%s", "%U", "%W", "%V", "%G")
@@ -97,7 +97,7 @@ def _conversion(
     if to == "bool" and is_text:
         lower = text.str.to_lowercase()
         flag: pl.Expr = pl.when(lower.is_in(_TRUE)).then(True).when(lower.is_in(_FALSE)).then(False)
-        hint = "flags are written true/false, yes/no or 1/0; derive others with a CASE expression"
+        hint = "flags are written true/false, yes/no, ja/nein, ... or 1/0; derive others with a CASE expression"
         return _Conversion(column, to, flag, _lost(source, flag), hint)
     target = {"int": pl.Int64, "float": pl.Float64, "bool": pl.Boolean}[to]
     if not (is_text or dtype.is_numeric() or dtype in (pl.Boolean, pl.Null)):

@@ -90,10 +90,11 @@ class Run:
         low, high = levels[0], levels[-1]
         return self.quantiles[low], self.quantiles[high], round(high - low, 10)
 
-    @property
+    @cached_property
     def history(self) -> pl.DataFrame | None:
-        """Rows of a sample of series; None for a run of an older version."""
-        return self.results.tables.get("history")
+        """Rows of a sample of series, flags as 0 and 1; None for a run of an older version."""
+        history = self.results.tables.get("history")
+        return None if history is None else history.cast({pl.Boolean: pl.Float32})
 
     @property
     def series(self) -> pl.DataFrame | None:
@@ -196,11 +197,7 @@ def _naive(models: tuple[str, ...], spec: Mapping[str, Any]) -> str:
 
 
 def _is_flag(values: pl.Series) -> bool:
-    if values.dtype == pl.Boolean:
-        return True
-    if not values.dtype.is_numeric():
-        return False
-    return set(values.drop_nulls().unique().head(3).to_list()) == {0.0, 1.0}
+    return values.dtype.is_numeric() and set(values.drop_nulls().unique().head(3)) == {0, 1}
 
 
 def _marks_few(values: pl.Series) -> bool:

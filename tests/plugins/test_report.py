@@ -56,6 +56,15 @@ def section(run: Run, name: str) -> Section:
     return found
 
 
+def test_flags_may_be_true_or_false(folder: Path, tmp_path: Path):
+    history = results(folder).tables["history"]
+    flagged = results(folder, history=history.with_columns(pl.col("promo").cast(pl.Boolean)))
+    assert read(flagged, ReportParams()).flags == ("promo",)
+    made = (written(folder, tmp_path / "page.html", r) for r in (results(folder), flagged))
+    numbers, words = (Page(text).tables for text in made)
+    assert numbers == words
+
+
 def test_the_run_names_its_report(folder: Path):
     assert json.loads((folder / "manifest.json").read_text())["reports"] == ["report.html"]
 
