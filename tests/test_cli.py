@@ -133,7 +133,11 @@ def test_the_fallback_stays_in_a_run_of_some_models(home: Path, capsys):
         (["init", "nothing.csv"], 4, "no data file"),
         (["validate", "tiny.yaml", "--set", "horizon=x"], 5, "must be an integer"),
         (["run", "tiny.yaml", "--set", "horizon=400"], 5, "not known for 393 steps"),
-        (["run", "tiny.yaml", "--workers", "2"], 5, "--workers needs an executor"),
+        (
+            ["run", "tiny.yaml", "--workers", "2", "--set", "run.executor=serial"],
+            5,
+            "executor 'serial' has no option 'workers'",
+        ),
     ],
 )
 def test_what_goes_wrong_has_its_exit_code_and_is_said_on_stderr(

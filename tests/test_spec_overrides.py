@@ -59,10 +59,16 @@ def test_seed_and_workers_override_the_spec():
     assert loaded.resolved["run"]["executor"]["workers"] == 2
 
 
-def test_workers_without_an_executor_is_an_error_that_says_what_to_add():
-    (found,) = problems(SPEC, workers=2)
-    assert found.message == "--workers needs an executor in the spec"
-    assert "executor: {use: process}" in found.hint
+@pytest.mark.parametrize("run", ["", "run:\n", "run: {on_error: skip}\n"])
+def test_workers_without_an_executor_are_processes(run):
+    executor = load(SPEC + run, workers=2).spec.run.executor
+    assert executor is not None
+    assert (executor.use, executor.options) == ("process", {"workers": 2})
+
+
+def test_workers_do_not_hide_a_wrong_section():
+    (found,) = problems(SPEC + "run: fast\n", workers=2)
+    assert found.path == "run"
 
 
 def test_workers_for_an_executor_without_them_names_the_executor():

@@ -105,10 +105,11 @@ def _show_gate(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def show_failures(counts: Mapping[str, int], failures: pl.DataFrame) -> None:
     """Count failures and skipped series, and show the commonest reasons."""
-    for kind, what in (("failed", "forecasts failed"), ("skipped", "series skipped at a cutoff")):
+    for kind, what in (("failed", "forecast{} failed"), ("skipped", "series skipped at a cutoff")):
         if not counts.get(kind):
             continue
-        typer.echo(f"{counts[kind]} {what} (failures.parquet):")
+        said = what.format("s" if counts[kind] > 1 else "")
+        typer.echo(f"{counts[kind]} {said} (failures.parquet):")
         plain = pl.col("reason").str.replace_all(r"\d+", "N").alias("reason")
         reasons = (
             failures.filter(pl.col("kind") == kind)

@@ -113,7 +113,7 @@ def validate_text(
         document.data["seed"] = seed
         document.given_outside(("seed",))
     if workers is not None:
-        problems += _set_workers(document.data, workers)
+        _set_workers(document.data, workers)
         document.given_outside(("run", "executor", "workers"))
     spec: RunSpec | None = None
     try:
@@ -143,20 +143,13 @@ def _once(problems: Sequence[Problem], document: Document) -> list[Problem]:
     return [p for p in problems if p.path not in unread or p in document.problems]
 
 
-def _set_workers(data: Any, workers: int) -> list[Problem]:
-    run = data.get("run")
-    executor = run.get("executor") if isinstance(run, dict) else None
-    if executor is None:
-        return [
-            Problem(
-                "--workers needs an executor in the spec",
-                "run.executor",
-                hint="add run: {executor: {use: process}}",
-            )
-        ]
-    use = executor if isinstance(executor, dict) else {"use": executor}
-    data["run"] = {**run, "executor": {**use, "workers": workers}}
-    return []
+def _set_workers(data: Any, workers: int) -> None:
+    """State the workers of the spec's executor, or of `process` if it names none."""
+    run = {} if data.get("run") is None else data["run"]
+    if isinstance(run, dict):  # What else it may be is a problem of its own.
+        executor = run.get("executor") or "process"
+        use = executor if isinstance(executor, dict) else {"use": executor}
+        data["run"] = {**run, "executor": {**use, "workers": workers}}
 
 
 def _as_json(data: Any) -> str:

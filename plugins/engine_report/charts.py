@@ -138,11 +138,9 @@ def _models(frame: pl.DataFrame, x: alt.X, y: str, models: Sequence[str], title:
     Values that lie far apart are drawn on a logarithmic scale, which the title says.
     """
     drawn = frame["model"].unique().to_list()
-    values = frame[y].drop_nulls()
-    low, high = (float(str(v)) for v in (values.min(), values.max()))
-    far: dict[str, Any] = (
-        {"scale": alt.Scale(type="log", nice=False)} if 0 < FAR_APART * low < high else {}
-    )
+    values = frame[y].drop_nulls().to_numpy()
+    apart = values.size and 0 < FAR_APART * values.min() < values.max()
+    far: dict[str, Any] = {"scale": alt.Scale(type="log", nice=False)} if apart else {}
     title = f"{title} (log scale)" if far else title
     lines_: alt.Chart = alt.Chart(data(frame)).mark_line(point={"size": 30, "filled": True})
     return lines_.encode(

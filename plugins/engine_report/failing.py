@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import polars as pl
@@ -44,7 +45,7 @@ def weakest(run: Run) -> tuple[list[tuple[str, float]], list[str]]:
             if value > FAR_ABOVE * whole:
                 weak.append((label, value))
             if base.get(level) is not None and value > base[level]:
-                lost.append((label, value / base[level]))
+                lost.append((label, value / base[level] if base[level] else math.inf))
     weak.sort(key=lambda pair: (-pair[1], pair[0]))
     lost.sort(key=lambda pair: (-pair[1], pair[0]))
     return weak[:3], [label for label, _ in lost[:3]]

@@ -20,11 +20,13 @@ def section(run: Run) -> Section:
     """The leaderboard."""
     blocks: list[Block] = [_scores(run)]
     folds = fold_values(run)
+    known = folds.drop_nulls("value")
     pictures = []
-    if folds["cutoff"].n_unique() > 1:
-        pictures.append(_per_fold(run, folds))
-    if run.rows["step"].n_unique() > 1:
-        pictures.append(_per_step(run))
+    if known["cutoff"].n_unique() > 1:
+        pictures.append(_per_fold(run, known))
+    steps = step_values(run).drop_nulls("value")
+    if steps["step"].n_unique() > 1:
+        pictures.append(_per_step(run, steps))
     if pictures:
         blocks.append(Charts(pictures))
     more: list[Block] = []
@@ -101,8 +103,8 @@ def step_values(run: Run) -> pl.DataFrame:
     )
 
 
-def _per_step(run: Run) -> Chart:
-    svg = charts.lines(step_values(run), "step", "value", run.models, ("step ahead", "WAPE"))
+def _per_step(run: Run, steps: pl.DataFrame) -> Chart:
+    svg = charts.lines(steps, "step", "value", run.models, ("step ahead", "WAPE"))
     return Chart("WAPE by step ahead", svg, "WAPE of each model by the number of steps ahead")
 
 

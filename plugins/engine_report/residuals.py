@@ -64,6 +64,8 @@ def _by_step(run: Run, rows: pl.DataFrame) -> Chart | None:
         value=pl.col("error").sum() / pl.col("y").abs().sum()
     )
     frame = values.filter(pl.col("value").is_finite()).with_columns(model=pl.lit(run.leader))
+    if frame.is_empty():
+        return None
     svg = charts.lines(frame.sort("step"), "step", "value", run.models, ("step ahead", "bias"))
     return Chart("Bias by step", svg, f"Bias of {run.leader} by step", "Above 0: too much.")
 
