@@ -13,6 +13,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
+from engine.errors import UsageError
 from engine_local import worker
 
 THREADS = (
@@ -38,7 +39,7 @@ class Child:
         context = get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(target=worker.serve, args=(theirs, function, modules))
-        with _environment(threads), _interrupts_held_back():
+        with _environment(threads), _interrupts_held_back(), _unguarded_named():
             self.process.start()
         theirs.close()
         self.ready = self.used = False
@@ -113,6 +114,20 @@ class Child:
         if self.ready:
             wait([self.process.sentinel], patience)
         self.end()
+
+
+@contextmanager
+def _unguarded_named() -> Iterator[None]:
+    """Say what is wrong if this is a worker that is still importing the script that started it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "bootstrapping" not in str(error):
+            raise
+        raise UsageError(
+            "a worker runs the script that started it once more",
+            hint="in a script of your own run specs under `if __name__ == '__main__':`",
+        ) from error
 
 
 @contextmanager

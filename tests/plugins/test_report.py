@@ -354,3 +354,21 @@ def test_a_writer_that_breaks_does_not_cost_the_run(tmp_path: Path, monkeypatch)
     (made,) = (tmp_path / "tiny").iterdir()
     assert read_run(made).status == "ok"
     assert yaml.safe_load((made / "resolved.yaml").read_text())["name"] == "tiny"
+
+
+def test_a_baseline_without_errors_is_done_better_by_nobody(folder: Path):
+    made = results(folder)
+    backtest = made.tables["backtest"].with_columns(
+        y_hat=pl.when(pl.col("model") == "snaive").then("y").otherwise(pl.col("y") + 1.0)
+    )
+    run = read(results(folder, backtest=backtest), ReportParams())
+    _, lost = weakest(run)
+    assert len(lost) == 3
+
+
+def test_scores_that_no_fold_has_are_not_drawn(folder: Path):
+    whole = pl.col("cutoff").is_null()
+    scores = results(folder).tables["scores"].with_columns(value=pl.when(whole).then("value"))
+    run = read(results(folder, scores=scores), ReportParams())
+    (charts,) = (b for b in section(run, "leaderboard").blocks if b.kind == "charts")
+    assert [chart.caption for chart in charts.items] == ["WAPE by step ahead"]
