@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.blocks import complete, rows_of, spread_over
-from engine.columns import Rows
+from engine.columns import Column, Rows
 from engine.components import Capabilities
 from engine.contracts import (
     DesignBlock,
@@ -31,6 +31,7 @@ from engine.design import EVERYTHING, SharedDesign, SharedModel, lookback_of, sh
 from engine.errors import DataError
 from engine.features import (
     FeaturePlan,
+    Matrix,
     add_cross_sections,
     columns_of,
     evaluate_static,
@@ -171,6 +172,9 @@ class FittedTabular:
     quantiles: tuple[float, ...]
     ids: tuple[str, ...]
     missing_values: bool = True
+    _kept: list[tuple[Panel, Panel, FeatureValues]] = field(
+        default_factory=list, init=False, repr=False, compare=False
+    )
 
     def predict(self, history: Panel, future: Future) -> Prediction:
         """All steps of all series, shapes (n_series, gap + horizon[, quantile])."""
@@ -184,14 +188,9 @@ class FittedTabular:
         return np.array([number.get(u, -1) for u in panel.ids], dtype=np.int32)
 
     def _direct(self, history: Panel, future: Future) -> Prediction:
-        tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
+        tail, past = self._past(history)
         rows, first_future = known_rows(history, future, lookback_of(self.plan.of("known"), 1))
-        values = FeatureValues(
-            history=columns_of(tail.frame, self.plan.of("history")),
-            aligned=columns_of(tail.frame, self.plan.of("aligned")),
-            known=columns_of(rows, self.plan.of("known")),
-            static=evaluate_static(tail.series, self.plan.of("static")),
-        )
+        values = replace(past, known=columns_of(rows, self.plan.of("known")))
         n, ahead_max = history.n_series, future.ahead_max
         y_hat = np.full((n, ahead_max), np.nan)
         quantiles: npt.NDArray[np.float64] | None = None
@@ -206,6 +205,20 @@ class FittedTabular:
                         quantiles = np.full((n, ahead_max, len(self.quantiles)), np.nan)
                     quantiles[:, ahead - 1] = made.quantiles
         return Prediction(y_hat, quantiles, failures)
+
+    def _past(self, history: Panel) -> tuple[Panel, FeatureValues]:
+        """The end of a history and its features, without known ones; made once for many futures."""
+        if not self._kept or self._kept[0][0] is not history:
+            tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
+            static = evaluate_static(tail.series, self.plan.of("static"))
+            self._kept[:] = [(history, tail, self._values(tail, (), static))]
+        return self._kept[0][1:]
+
+    def _values(self, tail: Panel, known: Sequence[Column], static: Matrix) -> FeatureValues:
+        history = columns_of(tail.frame, self.plan.of("history"))
+        return FeatureValues(
+            history, columns_of(tail.frame, self.plan.of("aligned")), known, static
+        )
 
     def _asked(
         self, model: FittedDesignModel, block: DesignBlock, failures: dict[int, str]
@@ -236,12 +249,7 @@ class FittedTabular:
         static = evaluate_static(tail.series, self.plan.of("static"))
         y_hat = np.full((history.n_series, future.ahead_max), np.nan)
         for ahead in range(1, future.ahead_max + 1):
-            values = FeatureValues(
-                history=columns_of(tail.frame, self.plan.of("history")),
-                aligned=columns_of(tail.frame, self.plan.of("aligned")),
-                known=known,
-                static=static,
-            )
+            values = self._values(tail, known, static)
             block = self._future_block(tail, values, first_future, 1, ahead)
             y_hat[:, ahead - 1] = self._asked(self.fitted[0], block, failures).y_hat
             tail = _appended(tail, future, ahead, y_hat[:, ahead - 1])

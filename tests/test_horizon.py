@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -311,3 +311,18 @@ def test_shards_are_whole_series_of_so_many_rows_and_the_same_design():
     (block,) = one.designs[0]
     X = np.concatenate([b.X for b in pieces.designs[0]])
     np.testing.assert_array_equal(X, block.X)
+
+
+def test_another_history_or_future_is_read_anew():
+    whole = uneven()
+    history, future = history_and_future(whole, horizon=7)
+    other = replace(future, frame=future.frame.with_columns(price=pl.col("price") + 1))
+    earlier = history.until(history.end - 7)
+    its_future = future_of(whole, earlier.end, 0, 7)
+    asked = [(history, future), (history, other), (earlier, its_future), (history, future)]
+    recorder = Recorder(rule=lambda X: np.nan_to_num(X).sum(axis=1))
+    model = fitted(history, recorder, buckets=[7])
+    together = [model.predict(*both).y_hat for both in asked]
+    alone = [fitted(history, recorder, buckets=[7]).predict(*both).y_hat for both in asked]
+    np.testing.assert_array_equal(together, alone)
+    assert len({made.tobytes() for made in together}) == 3
