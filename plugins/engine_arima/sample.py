@@ -63,25 +63,35 @@ def sample_of(
 ) -> Sample:
     """Cut and fill the rows of one series: y (rows,) with NaN where missing, X (rows, covariates).
 
-    A covariate without any value is left out. NoFitError if fewer than three values of y are
-    observed, or if a covariate is missing in some of the rows.
+    A covariate without any value is left out. Rows before the first value of the others, such as a lag
+    has none of, are left out as long as half of them remain. NoFitError if fewer than three values of
+    y are observed, or if a covariate is missing in some of the rows.
     """
     seen = np.flatnonzero(~np.isnan(y))
     if seen.size < LEAST_OBSERVED:
         raise NoFitError(f"only {seen.size} observed values up to the cutoff, 3 are needed")
     end = int(seen[-1]) + 1
     begin = int(seen[0]) if max_history is None else max(int(seen[0]), end - max_history)
+    columns = tuple(int(c) for c in np.flatnonzero(~np.isnan(X[begin:end]).all(axis=0)))
+    begin = _after_gaps(seen, X[:, columns], begin, end)
     filled = np.interp(np.arange(begin, end), seen, y[seen])
     rows = X[begin:end]
-    missing = np.isnan(rows)
-    columns = tuple(int(c) for c in np.flatnonzero(~missing.all(axis=0)))
+    missing = np.isnan(rows).sum(axis=0)
     for column in columns:
-        if missing[:, column].any():
+        if missing[column]:
             raise NoFitError(
-                f"covariate {names[column]!r} is missing in {int(missing[:, column].sum())} of "
+                f"covariate {names[column]!r} is missing in {int(missing[column])} of "
                 f"{end - begin} rows; state how to fill it in data.missing"
             )
     return Sample(filled, rows[:, columns], X[end:], columns, names)
+
+
+def _after_gaps(seen: npt.NDArray[np.int64], X: FloatArray, begin: int, end: int) -> int:
+    """The first observed row that no covariate begins after, if that leaves half of the rows."""
+    begun = (~np.isnan(X[begin:end])).argmax(axis=0).max(initial=0)
+    later = seen[seen >= begin + begun]
+    enough = later.size >= LEAST_OBSERVED and 2 * (end - later[0]) >= end - begin
+    return int(later[0]) if enough else begin
 
 
 def independent_columns(

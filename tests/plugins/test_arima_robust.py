@@ -123,10 +123,33 @@ def test_a_missing_covariate_is_named_with_its_count() -> None:
     broken = Future(future.frame.with_columns(hole), 2, 0, 4)
     found = fit(history, **REGRESSION).predict(history, broken)
     assert found.failures == {0: "covariate 'price' is missing in 2 of 4 future rows"}
-    unknown = history.with_frame(history.frame.with_columns(hole))
+    inside = pl.when(pl.int_range(pl.len()).is_in([4, 5])).then(None).otherwise("price")
+    unknown = history.with_frame(history.frame.with_columns(inside.alias("price")))
     reasons = fit(unknown, **REGRESSION).predict(unknown, future).failures
     assert list(reasons) == [0]
     assert "covariate 'price' is missing in 2 of 30 rows" in reasons[0]
+
+
+def late(data: tuple[Panel, Future], first: int) -> tuple[Panel, Future]:
+    """The covariate `x` missing in the first rows, as that of a lag is."""
+    history, future = data
+    row = pl.int_range(pl.len())
+    column = pl.when(row >= first).then("x").alias("x")
+    return history.with_frame(history.frame.with_columns(column)), future
+
+
+def test_rows_before_a_covariate_begins_are_cut_off() -> None:
+    x = noise(64, 8)
+    y = autoregressive(60) + 5 * x[:60]
+    found = forecast(late(cut(y, x=x), 7), **REGRESSION)
+    whole = forecast(cut(y[7:], x=x[7:]), **REGRESSION)
+    assert not found.failures
+    np.testing.assert_allclose(found.y_hat, whole.y_hat, rtol=1e-6)
+
+
+def test_a_covariate_that_only_the_end_has_is_not_worth_the_history() -> None:
+    found = forecast(late(cut(autoregressive(60), x=noise(64, 8)), 40), **REGRESSION)
+    assert "covariate 'x' is missing in 40 of 60 rows" in found.failures[0]
 
 
 def test_history_and_future_of_different_series_are_rejected() -> None:
