@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from engine.components import Model
 from engine.data.fill import Missing
-from engine.data.panel import Future
+from engine.data.panel import Future, Panel
 from engine.errors import DataError, NotFoundError
 from engine.registry import Registry
 from tests.panels import history_and_future, panel
