@@ -5,17 +5,14 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from engine.data import checks
 from engine.data.calendar import Frequency, TimeGrid, local_time
 from engine.data.fill import STRICT, Missing, fill_missing
+from engine.data.order import changes, in_order, number_series, union
 from engine.data.panel import IntArray, Panel, Roles
 from engine.errors import DataError
-
-_SPARSE = 4
-"""Periods a row beyond which sorting takes less memory than a place for every period."""
 
 
 def build_panel(
@@ -38,18 +35,17 @@ def build_panel(
     without a policy, statics that vary, future covariates that are not known.
     """
     notes: list[str] = []
-    frame = _without_zone(_read(rows, roles, ds, y), freq, notes)
+    frame, heads = _read(rows, roles, ds, y)
+    frame = _without_zone(frame, freq, notes)
     grid = TimeGrid.infer(frame["ds"], freq)
-    frame, series = _number_series(frame, roles)
+    frame, series = number_series(frame, roles, heads)
     ids = series["unique_id"]
     checks.on_grid(frame, grid, ids)
     frame = frame.with_columns(ordinal=grid.ordinal(pl.col("ds")))
     if align_end:
         frame = _aligned(frame, grid)
-    if not _is_sorted(frame):
-        frame = _sorted(frame)
-    checks.no_duplicates(frame, ids)
-    frame, series, starts, end = _span(frame, series, missing, notes)
+    frame, heads = in_order(frame, heads, ids)
+    frame, series, starts, end = _span(frame, heads, series, missing, notes)
     ahead = 0 if missing.horizon == "skip" else ahead
     if frame["ordinal"].max() > end + ahead:  # type: ignore[operator]
         frame = frame.filter(pl.col("ordinal") <= end + ahead)
@@ -75,7 +71,10 @@ def _without_zone(frame: pl.DataFrame, freq: Frequency, notes: list[str]) -> pl.
     return local
 
 
-def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> pl.DataFrame:
+def _read(
+    rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str
+) -> tuple[pl.DataFrame, IntArray]:
+    """The columns that are needed, in their types, and the first of the rows of one key each time."""
     lazy = rows.lazy()
     schema = lazy.collect_schema()
     named = (*roles.keys, ds, y, *roles.covariates, *roles.static)
@@ -117,12 +116,14 @@ def _read(rows: pl.LazyFrame | pl.DataFrame, roles: Roles, ds: str, y: str) -> p
             *(pool.submit(_as_number, frame[c], c in roles.covariates) for c in numbers),
             *(pool.submit(_as_category, frame[c]) for c in texts),
         ]
+        changed = [pool.submit(changes, frame[f"key:{k}"]) for k in roles.keys]
         frame = frame.with_columns(column.result() for column in made)
+        heads = union([rows.result() for rows in changed], frame.height)
     checks.finite(frame, "y", roles.keys)
     for column in roles.covariates:
         if schema[column].is_float() or schema[column].is_decimal():
             checks.finite(frame, column, roles.keys)
-    return frame
+    return frame, heads
 
 
 def _as_number(values: pl.Series, may_be_flag: bool) -> pl.Series:
@@ -168,86 +169,6 @@ def _as_category(values: pl.Series) -> pl.Series:
     return values.cast(pl.String).cast(pl.Enum(levels))
 
 
-def _number_series(frame: pl.DataFrame, roles: Roles) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Add `series` (a number in order of the keys) and split keys and statics off into a table."""
-    keys = [f"key:{k}" for k in roles.keys]
-    # Rows of one series mostly follow each other: only the first of each such run is looked up.
-    begins = np.zeros(frame.height, dtype=bool)
-    for key in keys:
-        begins[_changes(frame[key])] = True
-    first = np.flatnonzero(begins)
-    lengths = np.diff(first, append=frame.height)
-    heads = pl.DataFrame([_at(frame[k], first) for k in keys])
-    found = heads.unique()
-    texts = [pl.col(k).cast(pl.String) for k in keys if found[k].dtype in (pl.Categorical, pl.Enum)]
-    coded = [pl.col(k).alias(f"head:{k}") for k in keys]
-    # Categories are ordered as the texts that they are, and looked up as the codes that they have.
-    series = found.select(*coded, *keys).with_columns(texts).sort(keys)
-    names = pl.concat_str([pl.col(k).cast(pl.String) for k in keys], separator="/")
-    series = series.with_columns(unique_id=names)
-    if series["unique_id"].n_unique() != series.height:
-        twice = series.filter(pl.col("unique_id").is_duplicated())["unique_id"][0]
-        raise DataError(
-            f"different keys {list(roles.keys)} give the same unique_id {twice!r} when joined by '/'",
-            hint="rename key values so that they hold no '/'",
-        )
-    # As wide as the codes of the identifiers, which these numbers will be.
-    code = pl.Series(dtype=pl.Enum(series["unique_id"])).to_physical().dtype
-    series = series.with_columns(series=pl.int_range(series.height).cast(code))
-    numbers = heads.join(
-        series,
-        left_on=keys,
-        right_on=[f"head:{k}" for k in keys],
-        how="left",
-        maintain_order="left",
-    )
-    number = pl.Series("series", np.repeat(numbers["series"].to_numpy(), lengths))
-    # Not `drop`: it would first put the chunks of the keys into one piece.
-    frame = pl.DataFrame([frame[c] for c in frame.columns if c not in keys]).with_columns(number)
-    if roles.static:
-        checks.constant(frame, roles.static, series["unique_id"])
-        statics = frame.group_by("series").agg(pl.col(c).drop_nulls().first() for c in roles.static)
-        series = series.join(statics, on="series", how="left", maintain_order="left")
-        frame = frame.drop(roles.static)
-    tidy = {f"key:{k}": k for k in roles.keys if k != "unique_id"}
-    columns = [pl.col(k).alias(name) for k, name in tidy.items()]
-    return frame, series.select("unique_id", *columns, *roles.static)
-
-
-def _changes(column: pl.Series) -> IntArray:
-    """Numbers of the rows that differ from the one before, the first row among them; without nulls."""
-    found, row, last = [], 0, None
-    # Chunk by chunk, where the rows are: nothing is copied.
-    for chunk in column.get_chunks():
-        if not len(chunk):
-            continue
-        if last is None or chunk[0] != last:
-            found.append(np.array([row]))
-        found.append(np.flatnonzero(_differs(chunk)) + (row + 1))
-        row, last = row + len(chunk), chunk[-1]
-    return np.concatenate(found).astype(np.int64)
-
-
-def _differs(chunk: pl.Series) -> npt.NDArray[np.bool_]:
-    """Whether each row but the first differs from the one before; numbers are compared as stored."""
-    stored = chunk.to_physical()
-    if stored.dtype.is_integer() and stored.dtype not in (pl.Int128, pl.UInt128):
-        values = stored.to_numpy()
-        changed: npt.NDArray[np.bool_] = values[1:] != values[:-1]
-        return changed
-    return (chunk[1:] != chunk[:-1]).to_numpy()
-
-
-def _at(column: pl.Series, rows: IntArray) -> pl.Series:
-    """The values of increasing row numbers; Polars would put the chunks into one piece first."""
-    chunks = column.get_chunks()
-    ends = np.cumsum([len(chunk) for chunk in chunks])
-    split = np.searchsorted(rows, ends[:-1])
-    parts = zip(chunks, np.split(rows, split), ends, strict=True)
-    found: list[pl.Series] = [chunk[own - (end - len(chunk))] for chunk, own, end in parts]
-    return pl.concat(found, rechunk=True)
-
-
 def _aligned(frame: pl.DataFrame, grid: TimeGrid) -> pl.DataFrame:
     """Shift every series in time so that its last observed row is the last of all."""
     if not frame.schema["ds"].is_integer():
@@ -261,39 +182,21 @@ def _aligned(frame: pl.DataFrame, grid: TimeGrid) -> pl.DataFrame:
     return frame.with_columns(ds=grid.timestamps(frame["ordinal"]))
 
 
-def _is_sorted(frame: pl.DataFrame) -> bool:
-    series, ordinal = frame["series"].to_numpy(), frame["ordinal"].to_numpy()
-    back = np.flatnonzero(ordinal[1:] < ordinal[:-1])
-    return bool((series[1:] >= series[:-1]).all() and (series[back + 1] > series[back]).all())
-
-
-def _sorted(frame: pl.DataFrame) -> pl.DataFrame:
-    """Rows by series and time: on a grid their places are counted, which is far cheaper than sorting."""
-    spans = frame.group_by("series").agg(
-        low=pl.col("ordinal").min().cast(pl.Int64), last=pl.col("ordinal").max().cast(pl.Int64)
-    )
-    spans = spans.with_columns(periods=pl.col("last") - pl.col("low") + 1)
-    spans = spans.sort("series")
-    ends = spans["periods"].cum_sum()
-    if ends[-1] <= _SPARSE * frame.height:
-        begins = (ends - spans["periods"] - spans["low"]).to_numpy()
-        place = frame["ordinal"].to_numpy() + begins[frame["series"].to_numpy()]
-        row = np.full(ends[-1], -1, dtype=np.int64)
-        row[place] = np.arange(frame.height)
-        row = row[row >= 0]
-        if row.size == frame.height:  # otherwise two rows have one place
-            return frame[row]
-    return frame.sort("series", "ordinal")
-
-
 def _span(
-    frame: pl.DataFrame, series: pl.DataFrame, missing: Missing, notes: list[str]
+    frame: pl.DataFrame,
+    head: IntArray,
+    series: pl.DataFrame,
+    missing: Missing,
+    notes: list[str],
 ) -> tuple[pl.DataFrame, pl.DataFrame, IntArray, int]:
-    """First observed row of each series and the panel's end; series never observed leave."""
+    """First observed row of each series and the panel's end; series never observed leave.
+
+    head: the first row of each series.
+    """
     begins = pl.col("y").is_not_null()
     if missing.leading_zeros == "drop":
         begins = begins & (pl.col("y") != 0)
-    head, row = _first_rows(frame, begins)
+    row = _first_rows(frame, head, begins)
     first = frame.select("series", start="ordinal")[row]
     if first.is_empty():
         raise DataError("no series has an observed y", hint="check the target column and filters")
@@ -320,20 +223,17 @@ def _span(
     return frame, series[first["series"]], starts, end
 
 
-def _first_rows(frame: pl.DataFrame, begins: pl.Expr) -> tuple[IntArray, IntArray]:
-    """The first row of each series, and its first row in which `begins` is true if there is one.
-
-    Rows are sorted by series and time.
-    """
-    head = np.append(0, np.flatnonzero(_differs(frame["series"])) + 1)
+def _first_rows(frame: pl.DataFrame, head: IntArray, begins: pl.Expr) -> IntArray:
+    """The first row of each series in which `begins` is true, if there is one; head: its first row."""
     may = frame.select(begins).to_series()
     if may.all():
-        return head, head
+        return head
     candidates = may.arg_true().to_numpy().astype(np.int64)
     place = np.searchsorted(candidates, head)
     found = place < candidates.size
     row, last = candidates[place[found]], np.append(head[1:], frame.height)[found]
-    return head, row[row < last]
+    first: IntArray = row[row < last]
+    return first
 
 
 def _known_until(frame: pl.DataFrame, column: str) -> int:
