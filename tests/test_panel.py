@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings, strategies as st
 
 from engine.contracts import Feature
-from engine.data import build
+from engine.data import order
 from engine.data.fill import Missing
 from engine.data.fingerprint import panel_fingerprint
 from engine.data.panel import Panel
@@ -361,6 +361,6 @@ def test_more_places_than_a_number_of_days_can_hold_are_sorted():
     """A thousand series from the year 1 to 8000 have three thousand million days between them."""
     ordinals = pl.Series([2_200_000, -719_162] * 1_000, dtype=pl.Int32)
     numbers = pl.Series([i for i in range(1_000) for _ in range(2)], dtype=pl.UInt16)
-    built = build._sorted(pl.DataFrame({"series": numbers, "ordinal": ordinals}))
+    built = order._sorted(pl.DataFrame({"series": numbers, "ordinal": ordinals}))
     assert built["ordinal"].to_list() == [-719_162, 2_200_000] * 1_000
     assert built["series"].to_list() == numbers.to_list()
