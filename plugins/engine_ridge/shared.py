@@ -21,12 +21,12 @@ from engine.columns import Rows, Steps
 from engine.contracts import Feature
 from engine.design import SharedDesign
 from engine.shard import Ahead, DesignShard
+from engine_ridge.flagged import Flagged
 from engine_ridge.interactions import Products
 from engine_ridge.statistics import (
     FEATURES,
     ONE,
     Basis,
-    Floats,
     Integers,
     Statistics,
     Y,
@@ -222,7 +222,7 @@ class _Sums:
         self._columns = {k: layout.of_kind(k) for k in _ORDER}
         may_miss = layout.missing(shard)
         self._missing = np.flatnonzero(may_miss)
-        self._holes = {k: np.flatnonzero(may_miss[c]) for k, c in self._columns.items()}
+        self._holes = {k: may_miss[c] for k, c in self._columns.items()}
         # Here the columns stand by kind, so that sums are added to slices.
         self._order = np.concatenate([self._places(k) for k in _ORDER])
         ends = np.cumsum([self._places(k).size for k in _ORDER])
@@ -264,11 +264,11 @@ class _Sums:
     def _add_everywhere(self, target: Integers) -> None:
         """Rows that all buckets use: what they share is summed once."""
         common, weighted = self._common_columns(target)
-        self._gram[:, self._slices[0], self._slices[0]] += common @ weighted.T
-        self._squares += weighted[ONE] @ weighted[ONE]
-        runs = _Runs()
+        self._gram[:, self._slices[0], self._slices[0]] += common.products(weighted)
+        self._squares += weighted.values[ONE] @ weighted.values[ONE]
+        runs = _Runs(weighted)
         for bucket in range(len(self._gram)):
-            self._add_own(bucket, target, weighted, runs)
+            self._add_own(bucket, target, runs)
 
     def _add_somewhere(self, target: Integers) -> None:
         """Rows, early in their series, that only buckets of near steps use."""
@@ -276,73 +276,62 @@ class _Sums:
         for bucket, usable in enumerate(self._usable):
             mine = np.flatnonzero(usable[target])
             if mine.size:
-                own = np.ascontiguousarray(weighted[:, mine])
-                self._gram[bucket][self._slices[0], self._slices[0]] += common[:, mine] @ own.T
-                self._squares[bucket] += own[ONE] @ own[ONE]
-                self._add_own(bucket, target[mine], own, _Runs())
+                own = weighted.select(mine)
+                products = common.select(mine).products(own)
+                self._gram[bucket][self._slices[0], self._slices[0]] += products
+                self._squares[bucket] += own.values[ONE] @ own.values[ONE]
+                self._add_own(bucket, target[mine], _Runs(own))
 
-    def _add_own(self, bucket: int, target: Integers, weighted: Floats, runs: _Runs) -> None:
+    def _add_own(self, bucket: int, target: Integers, runs: _Runs) -> None:
         """Products of held and moving columns, with each other and with the common ones."""
         shard, ahead = self._shard, self._ahead[bucket][target]
-        gram = self._gram[bucket]
+        gram, weighted = self._gram[bucket], runs.columns
         common, held, moving = self._slices
         first = _firsts(target - ahead)
         runs_from = target[first]
         H = self._filled("held", Rows(runs_from, shard.index[runs_from]), ahead[first])
-        sums = runs.sums(first, weighted)
+        sums = runs.sums(first)
         # A run of one row weighs 1 without a half-life, and a product with itself costs half.
         alone = first.size == target.size and self._half_life is None
-        gram[held, held] += (H if alone else H * sums[ONE]) @ H.T
-        gram[held, common] += H @ sums.T
+        gram[held, held] += H.products(H if alone else H.times(sums.values[ONE]))
+        gram[held, common] += H.products(sums)
         if moving.stop > moving.start:
             V = self._filled("moving", Rows(target, shard.index[target]), ahead)
-            W = V if self._half_life is None else V * weighted[ONE]
-            gram[moving, moving] += V @ W.T
-            gram[moving, common] += V @ weighted.T
-            gram[moving, held] += np.add.reduceat(W, first, axis=1) @ H.T
+            W = V if self._half_life is None else V.times(weighted.values[ONE])
+            gram[moving, moving] += V.products(W)
+            gram[moving, common] += V.products(weighted)
+            gram[moving, held] += W.runs(first).products(H)
 
-    def _common_columns(self, target: Integers) -> tuple[Floats, Floats]:
+    def _common_columns(self, target: Integers) -> tuple[Flagged, Flagged]:
         """The common columns of some rows, and the same times the rows' weights."""
         rows = Rows(target, self._shard.index[target])
-        columns = self._filled("common", rows, _none_ahead(rows), first=FEATURES)
-        columns[ONE] = 1.0
-        columns[Y] = self._shard.y[_place(target)] - self._basis.y_shift
+        columns = self._filled("common", rows, _none_ahead(rows), above=FEATURES)
+        columns.values[ONE] = 1.0
+        columns.values[Y] = self._shard.y[_place(target)] - self._basis.y_shift
         if self._half_life is None:
             return columns, columns
-        return columns, columns * np.exp2(self._shard.age[target] / -self._half_life)
+        return columns, columns.times(np.exp2(self._shard.age[target] / -self._half_life))
 
-    def _filled(self, kind: Kind, target: Rows, ahead: Steps, first: int = 0) -> Floats:
-        """Columns minus their shifts, 0 where missing, then the flags of what is missing.
-
-        float64 (first + columns + flags, rows); the first rows are the caller's to fill.
-        """
-        columns, holes = self._columns[kind], set(self._holes[kind].tolist())
-        out = np.empty((first + columns.size + len(holes), target.row.size))
-        flag = first + columns.size
+    def _filled(self, kind: Kind, target: Rows, ahead: Steps, above: int = 0) -> Flagged:
+        """Columns of a kind minus their shifts, 0 where missing, and the flags of what is missing."""
+        columns = self._columns[kind]
         values = self._layout.values(self._shard, columns.tolist(), target, ahead)
-        for number, column in enumerate(values):
-            row = out[first + number]
-            np.subtract(column, self._basis.shift[columns[number]], out=row)
-            if number in holes:
-                out[flag] = missing = np.isnan(column)
-                np.copyto(row, 0.0, where=missing)
-                flag += 1
-        return out
+        shifts, rows = self._basis.shift[columns], target.row.size
+        return Flagged.filled(values, shifts, self._holes[kind], rows, above)
 
 
 class _Runs:
-    """Sums over runs of rows; buckets of one width share theirs."""
+    """Sums of columns over runs of rows; buckets of one width share theirs."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Flagged) -> None:
+        self.columns = columns
         self._first: Integers | None = None
-        self._sums: Floats | None = None
+        self._sums = columns
 
-    def sums(self, first: Integers, columns: Floats) -> Floats:
-        """Sums of the same columns over runs that begin at `first`: (columns, runs)."""
-        if first.size == columns.shape[1]:
-            return columns
-        if self._sums is None or self._first is None or not np.array_equal(first, self._first):
-            self._first, self._sums = first, np.add.reduceat(columns, first, axis=1)
+    def sums(self, first: Integers) -> Flagged:
+        """Sums over runs that begin at `first`."""
+        if self._first is None or not np.array_equal(first, self._first):
+            self._first, self._sums = first, self.columns.runs(first)
         return self._sums
 
 
