@@ -17,7 +17,6 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.blocks import complete, rows_of, spread_over
-from engine.columns import Column, Rows
 from engine.components import Capabilities
 from engine.contracts import (
     DesignBlock,
@@ -27,18 +26,27 @@ from engine.contracts import (
     Training,
 )
 from engine.data.panel import Future, IntArray, Panel
-from engine.design import EVERYTHING, SharedDesign, SharedModel, lookback_of, shared_design
+from engine.design import (
+    EVERYTHING,
+    SharedDesign,
+    SharedModel,
+    lookback_of,
+    rows_after,
+    shared_design,
+    tail_for,
+    tail_of,
+    values_of,
+)
 from engine.errors import DataError
 from engine.features import (
     FeaturePlan,
-    Matrix,
-    add_cross_sections,
     columns_of,
     evaluate_static,
     known_rows,
 )
 from engine.mergeable import Statistics
-from engine.shard import FeatureValues, bucket_ranges, gather
+from engine.recursion import rows_ahead
+from engine.shard import FeatureValues, bucket_ranges
 
 
 def no_rows(n_series: int) -> DataError:
@@ -151,7 +159,7 @@ class TabularModel:
         ahead = max(last for _, last in self._ranges(train.gap))
         features = self.plan.of("history", "aligned", "known")
         seasons = (-(-ahead // f.season) * f.season for f in features if f.season)
-        return _tail(train.panel, features, periods + max([ahead, *seasons]))
+        return tail_of(train.panel, features, periods + max([ahead, *seasons]))
 
     def _fitted(self, train: Training, fitted: Sequence[FittedDesignModel]) -> FittedTabular:
         ids, ranges = tuple(train.panel.ids), self._ranges(train.gap)
@@ -197,7 +205,7 @@ class FittedTabular:
         failures: dict[int, str] = {}
         for model, (first, last) in zip(self.fitted, self.ranges, strict=True):
             for ahead in range(first, last + 1):
-                block = self._future_block(tail, values, first_future, ahead, ahead)
+                block = self._future_block(tail, values, first_future, ahead)
                 made = self._asked(model, block, failures)
                 y_hat[:, ahead - 1] = made.y_hat
                 if made.quantiles is not None:
@@ -209,16 +217,10 @@ class FittedTabular:
     def _past(self, history: Panel) -> tuple[Panel, FeatureValues]:
         """The end of a history and its features, without known ones; made once for many futures."""
         if not self._kept or self._kept[0][0] is not history:
-            tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
+            tail = tail_for(history, self.plan)
             static = evaluate_static(tail.series, self.plan.of("static"))
-            self._kept[:] = [(history, tail, self._values(tail, (), static))]
+            self._kept[:] = [(history, tail, values_of(tail, self.plan, (), static))]
         return self._kept[0][1:]
-
-    def _values(self, tail: Panel, known: Sequence[Column], static: Matrix) -> FeatureValues:
-        history = columns_of(tail.frame, self.plan.of("history"))
-        return FeatureValues(
-            history, columns_of(tail.frame, self.plan.of("aligned")), known, static
-        )
 
     def _asked(
         self, model: FittedDesignModel, block: DesignBlock, failures: dict[int, str]
@@ -243,41 +245,28 @@ class FittedTabular:
         Quantiles of one step say nothing of a later one: the engine calibrates those of all steps.
         """
         failures: dict[int, str] = {}
-        rows, first_future = known_rows(history, future, lookback_of(self.plan.of("known"), 1))
-        known = columns_of(rows, self.plan.of("known"))
-        tail = _tail(history, self.plan.of("history", "aligned"), self._reach())
-        static = evaluate_static(tail.series, self.plan.of("static"))
-        y_hat = np.full((history.n_series, future.ahead_max), np.nan)
+        n, rows = history.n_series, rows_ahead(history, future, self.plan)
+        series = self._trained_as(history)
+        y_hat = np.full((n, future.ahead_max), np.nan)
         for ahead in range(1, future.ahead_max + 1):
-            values = self._values(tail, known, static)
-            block = self._future_block(tail, values, first_future, 1, ahead)
+            step, age = np.ones(n, dtype=np.int16), np.zeros(n, dtype=np.int32)
+            block = DesignBlock(rows.design(ahead), np.empty(0), series, step, age)
             y_hat[:, ahead - 1] = self._asked(self.fitted[0], block, failures).y_hat
-            tail = _appended(tail, future, ahead, y_hat[:, ahead - 1])
-            tail = add_cross_sections(tail, self.plan.sections_of_y)
+            rows.put(ahead, y_hat[:, ahead - 1])
         return Prediction(y_hat, failures=failures)
 
     def _future_block(
-        self, tail: Panel, values: FeatureValues, first_future: IntArray, step: int, ahead: int
+        self, tail: Panel, values: FeatureValues, first_future: IntArray, ahead: int
     ) -> DesignBlock:
-        """Rows for every series, `step` periods after the tail's end, `ahead` after the cutoff."""
+        """Rows for every series, so many periods after the tail's end."""
         n = tail.n_series
-        index = np.arange(n, dtype=np.int32)
-        last = tail.offsets[1:] - 1
-        steps = np.full(n, step, dtype=np.int32)
-        origin, target = Rows(last, index), Rows(last + step, index)
-        known = Rows(first_future + ahead - 1, index)
-        X = gather(tail, values, self.plan, steps, origin, target, known)
         return DesignBlock(
-            X=X,
+            X=rows_after(tail, values, self.plan, ahead, first_future + ahead - 1),
             y=np.empty(0),
             series=self._trained_as(tail),
-            step=np.full(n, step, dtype=np.int16),
+            step=np.full(n, ahead, dtype=np.int16),
             age=np.zeros(n, dtype=np.int32),
         )
-
-    def _reach(self) -> int:
-        """Rows before the cutoff that aligned features read: one season at most."""
-        return max((f.season for f in self.plan.of("aligned")), default=0)
 
     def save(self, folder: Path) -> None:
         """One folder per range, and the ranges as JSON."""
@@ -313,27 +302,3 @@ class FittedTabular:
                 place = [pl.lit(first).alias("ahead_first"), pl.lit(last).alias("ahead_last")]
                 collected.setdefault(name, []).append(table.select(*place, pl.all()))
         return {name: pl.concat(parts) for name, parts in collected.items()}
-
-
-def _tail(history: Panel, features: Sequence[Any], reach: int) -> Panel:
-    """The end of the history that is enough to evaluate features at and before the cutoff."""
-    rows = lookback_of(features, 1)
-    return history if rows is None else history.tail(rows + reach)
-
-
-def _appended(tail: Panel, future: Future, ahead: int, y_hat: npt.NDArray[np.float64]) -> Panel:
-    """The panel one period longer: known covariates, forecasts for y, no past covariates."""
-    row = future.frame.filter(pl.col("ahead") == ahead).drop("ahead")
-    row = row.with_columns(pl.Series("y", y_hat, nan_to_null=True))
-    row = row.with_columns(
-        pl.lit(None, dtype=tail.frame.schema[c]).alias(c) for c in tail.roles.past
-    )
-    lengths = tail.lengths
-    series = np.repeat(np.arange(tail.n_series), lengths + 1)
-    position = np.arange(series.size) - np.repeat(
-        tail.offsets[:-1] + np.arange(tail.n_series), lengths + 1
-    )
-    is_new = position == lengths[series]
-    rows = np.where(is_new, tail.frame.height + series, tail.offsets[:-1][series] + position)
-    frame = pl.concat([tail.frame, row.select(tail.frame.columns)])[rows]
-    return tail.grown(frame, 1)

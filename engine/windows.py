@@ -195,6 +195,22 @@ class WindowedColumn:
             out[first] = heads.statistic(window)[: window.reach][own]
 
 
+def statistics_of_last(rows: Doubles, windows: Sequence[Window]) -> Singles:
+    """Windows without their shifts that end at the last of some rows of many series at once.
+
+    rows: (rows, n_series), NaN where missing, at least as many as a window reaches. Returns (windows,
+    n_series), NaN where missing.
+    """
+    seen = ~np.isnan(rows)
+    every = bool(seen.all())
+    block = _Sums(rows if every else np.where(seen, rows, 0.0), None if every else seen * 1.0)
+    out = np.empty((len(windows), rows.shape[1]), dtype=np.float32)
+    with np.errstate(over="ignore"):
+        for window, values in zip(windows, out, strict=True):
+            values[:] = rows[-1] if window.statistic == "value" else block.statistic(window)[-1]
+    return out
+
+
 def _with_nan(values: pl.Series) -> npt.NDArray[Any]:
     return (values.fill_null(float("nan")) if values.null_count() else values).to_numpy()
 
