@@ -76,7 +76,7 @@ def shared_statistics(
 def _of_shards(
     shared: SharedDesign, products: Products, half_life: float | None
 ) -> Iterator[list[Statistics]]:
-    layout = _Layout.of(shared.features, products)
+    layout = _Layout.of(shared.features, products, shared.buckets)
     basis: Basis | None = None
     for shard in shared.shards():
         if not shard.panel.frame.height:
@@ -104,7 +104,9 @@ class _Layout:
     kinds: tuple[Kind, ...]
 
     @classmethod
-    def of(cls, features: tuple[Feature, ...], products: Products) -> _Layout:
+    def of(
+        cls, features: tuple[Feature, ...], products: Products, buckets: tuple[Ahead, ...]
+    ) -> _Layout:
         """The layout of a plan's features and the products made of them."""
         seen: dict[str, int] = {}
         sources = []
@@ -115,6 +117,11 @@ class _Layout:
         kinds = [_KINDS[availability] for availability, _ in sources]
         for left, right in zip(products.left, products.right, strict=True):
             kinds.append(kinds[left] if kinds[left] == kinds[right] else "moving")
+        if len(buckets) == 1:
+            # A single bucket shares all that is not the same for a run of targets with itself.
+            first, last = buckets[0]
+            shared = ("moving", "held") if first == last else ("moving",)
+            kinds = ["common" if kind in shared else kind for kind in kinds]
         return cls(products, tuple(sources), tuple(kinds))
 
     def of_kind(self, kind: Kind) -> Integers:
@@ -284,6 +291,8 @@ class _Sums:
 
     def _add_own(self, bucket: int, target: Integers, runs: _Runs) -> None:
         """Products of held and moving columns, with each other and with the common ones."""
+        if self._slices[0].stop == self._order.size:
+            return
         shard, ahead = self._shard, self._ahead[bucket][target]
         gram, weighted = self._gram[bucket], runs.columns
         common, held, moving = self._slices
@@ -305,7 +314,8 @@ class _Sums:
     def _common_columns(self, target: Integers) -> tuple[Flagged, Flagged]:
         """The common columns of some rows, and the same times the rows' weights."""
         rows = Rows(target, self._shard.index[target])
-        columns = self._filled("common", rows, _none_ahead(rows), above=FEATURES)
+        ahead = self._ahead[0][target] if len(self._ahead) == 1 else _none_ahead(rows)
+        columns = self._filled("common", rows, ahead, above=FEATURES)
         columns.values[ONE] = 1.0
         columns.values[Y] = self._shard.y[_place(target)] - self._basis.y_shift
         if self._half_life is None:
