@@ -20,7 +20,8 @@ from engine.columns import Column, lags
 from engine.contracts import CrossSection, Feature, FeatureContext, FeatureFactory, FeatureSet
 from engine.data.panel import Future, Panel, Roles, each_series
 from engine.errors import DataError, PluginError, blaming, first_line
-from engine.windows import SeriesRows, WindowedColumn
+from engine.rolling import WindowedColumn
+from engine.windows import SeriesRows
 
 MAX_LEVELS = 10_000
 

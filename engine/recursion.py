@@ -25,7 +25,8 @@ from engine.features import (
     evaluate_static,
     known_rows,
 )
-from engine.windows import Doubles, Window, statistics_of_last
+from engine.rolling import statistics_of_last
+from engine.windows import Doubles, Window
 
 
 class RowsAhead(Protocol):

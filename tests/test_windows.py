@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 from hypothesis import given, settings, strategies as st
 
-from engine import windows
+from engine import rolling
 from engine.contracts import Feature, Window
 from engine.features import Matrix, evaluate
+from engine.rolling import statistics_of_last
 from engine.windows import Statistic
 
 SUMS: tuple[Statistic, ...] = ("mean", "sum", "std", "zeros")
@@ -53,7 +54,7 @@ def plain(window: Window) -> Feature:
 
 @pytest.fixture(autouse=True)
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(windows, "_BLOCK_ROWS", 16)
+    monkeypatch.setattr(rolling, "_BLOCK_ROWS", 16)
 
 
 @settings(max_examples=150, deadline=None)
@@ -120,3 +121,25 @@ def test_a_feature_reads_what_its_window_says() -> None:
     for wrong in ({"expr": pl.col("price")}, {"lookback": 0}, {"lookback": None}):
         with pytest.raises(ValueError, match="window"):
             replace(feature(window), **wrong)  # type: ignore[arg-type]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    many=st.lists(any_window(), min_size=1, max_size=4),
+    seed=st.integers(0, 99),
+    gaps=st.sampled_from((0.0, 0.3)),
+)
+def test_the_last_rows_of_all_series_have_the_same_bits(many, seed, gaps):
+    rng = np.random.default_rng(seed)
+    length = max(w.reach for w in many) + 1
+    # The windows of the rows that are compared must not begin before their series.
+    table = rng.gamma(2.0, size=(length, 3))
+    table[rng.random(table.shape) < gaps] = np.nan
+    plain = [replace(w, shift=0) for w in many]
+    long = np.concatenate([np.ones((200, 3)), table])
+    frame = pl.DataFrame({"unique_id": np.repeat(["a", "b", "c"], len(long)), "y": long.T.ravel()})
+    frame = frame.with_columns(pl.col("y").fill_nan(None))
+    whole = evaluate(frame, [feature(w) for w in plain])
+    np.testing.assert_array_equal(
+        statistics_of_last(table, plain), whole[:, len(long) - 1 :: len(long)]
+    )
