@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import re
@@ -14,6 +15,7 @@ from typing import Any, BinaryIO
 import polars as pl
 
 _FIRST_BYTES = 1 << 16
+_PART_BYTES = 1 << 22
 _MOST_TITLES = 10
 _SEPARATORS = (",", ";", "\t", "|")
 _COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+")
@@ -28,7 +30,6 @@ class TextFormat:
     separator: str = ","
     decimal_comma: bool = False
     encoding: str = "utf8"
-
     skip_rows: int = 0
     null_values: tuple[str, ...] = ()
 
@@ -54,10 +55,14 @@ class TextFormat:
 
 
 def text_format(path: Path) -> TextFormat:
-    """What the first lines of a file, which may be gzipped, look like; raises OSError."""
+    """What the first lines of a file, which may be gzipped, look like; raises OSError.
+
+    The encoding is that of the whole file: a first umlaut may come late.
+    """
     with _opened(path) as file:
         content = file.read(_FIRST_BYTES)
-    encoding = _encoding(content)
+        file.seek(0)
+        encoding = _encoding(file)
     lines = content.decode(encoding, errors="ignore").lstrip("\ufeff").splitlines()
     # The last line may be cut off.
     lines = lines[:-1] if len(content) == _FIRST_BYTES else lines
@@ -71,15 +76,18 @@ def _opened(path: Path) -> BinaryIO | gzip.GzipFile:
     return gzip.open(path, "rb") if path.suffix.lower() == ".gz" else path.open("rb")
 
 
-def _encoding(content: bytes) -> str:
-    if content.startswith((b"\xff\xfe", b"\xfe\xff")):
+def _encoding(file: BinaryIO | gzip.GzipFile) -> str:
+    decoder, start = codecs.getincrementaldecoder("utf8")(), file.read(2)
+    if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
         return "utf-16"
+    part = start
     try:
-        content.decode()
-    except UnicodeDecodeError as error:
-        # A character may be cut in two at the end.
-        if len(content) < _FIRST_BYTES or error.start < len(content) - 3:
-            return "cp1252"
+        while part:
+            decoder.decode(part)
+            part = file.read(_PART_BYTES)
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return "cp1252"
     return "utf8"
 
 

@@ -247,6 +247,14 @@ def test_the_encoding_is_seen(tmp_path: Path, encoding):
     assert spec.data.source.options["csv"] == {"encoding": encoding}
 
 
+def test_an_encoding_that_only_the_end_of_a_file_shows_is_seen(tmp_path: Path):
+    late = pl.when(pl.col("item") == "nuts").then(pl.lit("Nüsse")).otherwise("item")
+    frame = shop(periods=1200).with_columns(item=late)
+    spec = as_text(frame, tmp_path / "shop.csv", "cp1252")
+    assert (tmp_path / "shop.csv").read_bytes().index("ü".encode("cp1252")) > 1 << 16
+    assert spec.data.source.options["csv"] == {"encoding": "cp1252"}
+
+
 def test_texts_for_missing_values_are_seen(tmp_path: Path):
     late = pl.when(pl.int_range(pl.len()) != 200).then("temperature")
     frame = shop().with_columns(temperature=late)
