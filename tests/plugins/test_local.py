@@ -385,23 +385,3 @@ def test_the_package_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     assert done.stdout.strip() == "set()"
-
-
-def test_a_script_without_a_guard_is_told_what_to_do(tmp_path) -> None:
-    script = tmp_path / "script.py"
-    script.write_text(
-        "from pathlib import Path\n"
-        "from engine_local.params import ProcessParams\n"
-        "from engine_local.process import ProcessExecutor\n"
-        "run = ProcessExecutor(ProcessParams(workers=1)).map\n"
-        "list(run('tests.plugins.local_tasks:numbers', Path(), [{'name': 'a', 'value': 1}], print))\n"
-    )
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        check=False,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert "under `if __name__ == '__main__':`" in done.stderr

@@ -75,6 +75,8 @@ def test_a_script_that_cannot_be_imported_again_is_told_so(tmp_path) -> None:
     )
     assert done.returncode == 1
     assert "a worker process could not start (exit code 1)" in done.stderr
+    # What the worker itself says, too: where the script catches its errors it is all there is.
+    assert "a worker runs the script that started it once more" in done.stderr
 
 
 @posix
