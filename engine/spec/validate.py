@@ -147,7 +147,7 @@ def _set_workers(data: Any, workers: int) -> None:
     """State the workers of the spec's executor, or of `process` if it names none."""
     run = {} if data.get("run") is None else data["run"]
     if isinstance(run, dict):  # What else it may be is a problem of its own.
-        executor = run.get("executor") or "process"
+        executor = "process" if run.get("executor") is None else run["executor"]
         use = executor if isinstance(executor, dict) else {"use": executor}
         data["run"] = {**run, "executor": {**use, "workers": workers}}
 
