@@ -17,7 +17,7 @@ from engine.blocks import complete, rows_of
 from engine.columns import Column, Rows
 from engine.components import Capabilities
 from engine.contracts import Design, DesignBlock, Feature, Training
-from engine.data.panel import Future, IntArray, Panel
+from engine.data.panel import Future, Panel
 from engine.features import (
     FeaturePlan,
     Matrix,
@@ -27,7 +27,7 @@ from engine.features import (
     known_rows,
 )
 from engine.mergeable import MergeableDesignModel, Statistics
-from engine.shard import Ahead, DesignShard, FeatureValues, gather
+from engine.shard import Ahead, DesignShard, FeatureValues
 from engine.windows import SeriesRows
 
 SHARD_ROWS = 250_000
@@ -218,28 +218,6 @@ def tail_for(history: Panel, plan: FeaturePlan) -> Panel:
     """The end of the history that features of the targets after it are made of."""
     season = max((feature.season for feature in plan.of("aligned")), default=0)
     return tail_of(history, plan.of("history", "aligned"), season)
-
-
-def values_of(
-    tail: Panel, plan: FeaturePlan, known: Sequence[Column], static: Matrix
-) -> FeatureValues:
-    """Features of the rows of a history's end, beside what is known and static."""
-    history = columns_of(tail.frame, plan.of("history"))
-    return FeatureValues(history, columns_of(tail.frame, plan.of("aligned")), known, static)
-
-
-def rows_after(
-    tail: Panel, values: FeatureValues, plan: FeaturePlan, ahead: int, known: IntArray
-) -> Matrix:
-    """Design rows of every series for the target so many periods after the end: (n_series, features).
-
-    known: rows of the targets among the known values.
-    """
-    index = np.arange(tail.n_series, dtype=np.int32)
-    last = tail.offsets[1:] - 1
-    steps = np.full(index.size, ahead, dtype=np.int32)
-    target = Rows(last + ahead, index)
-    return gather(tail, values, plan, steps, Rows(last, index), target, Rows(known, index))
 
 
 def known_columns(

@@ -31,11 +31,9 @@ from engine.design import (
     SharedDesign,
     SharedModel,
     lookback_of,
-    rows_after,
     shared_design,
     tail_for,
     tail_of,
-    values_of,
 )
 from engine.errors import DataError
 from engine.features import (
@@ -46,7 +44,7 @@ from engine.features import (
 )
 from engine.mergeable import Statistics
 from engine.recursion import rows_ahead
-from engine.shard import FeatureValues, bucket_ranges
+from engine.shard import FeatureValues, bucket_ranges, rows_after, values_of
 
 
 def no_rows(n_series: int) -> DataError:

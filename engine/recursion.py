@@ -16,7 +16,7 @@ import polars as pl
 from engine.columns import Column, Rows
 from engine.contracts import Feature
 from engine.data.panel import Future, IntArray, Panel
-from engine.design import lookback_of, rows_after, tail_for, values_of
+from engine.design import lookback_of, tail_for
 from engine.features import (
     FeaturePlan,
     Matrix,
@@ -26,6 +26,7 @@ from engine.features import (
     known_rows,
 )
 from engine.rolling import statistics_of_last
+from engine.shard import rows_after, values_of
 from engine.windows import Doubles, Window
 
 

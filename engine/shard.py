@@ -17,8 +17,8 @@ import numpy.typing as npt
 
 from engine.columns import Column, Rows, Steps, Stretch
 from engine.contracts import DesignBlock, Feature
-from engine.data.panel import Panel
-from engine.features import FeaturePlan, Matrix
+from engine.data.panel import IntArray, Panel
+from engine.features import FeaturePlan, Matrix, columns_of
 
 Ahead = tuple[int, int]
 """First and last period ahead of a bucket of steps, the gap included."""
@@ -165,6 +165,28 @@ def gather(
             for feature, own, into in zip(group, values.aligned[first:last], out, strict=True):
                 into[:] = _read_aligned(panel, own, feature, target, ahead)
     return X
+
+
+def values_of(
+    tail: Panel, plan: FeaturePlan, known: Sequence[Column], static: Matrix
+) -> FeatureValues:
+    """Features of the rows of a history's end, beside what is known and static."""
+    history = columns_of(tail.frame, plan.of("history"))
+    return FeatureValues(history, columns_of(tail.frame, plan.of("aligned")), known, static)
+
+
+def rows_after(
+    tail: Panel, values: FeatureValues, plan: FeaturePlan, ahead: int, known: IntArray
+) -> Matrix:
+    """Design rows of every series for the target so many periods after the end: (n_series, features).
+
+    known: rows of the targets among the known values.
+    """
+    index = np.arange(tail.n_series, dtype=np.int32)
+    last = tail.offsets[1:] - 1
+    steps = np.full(index.size, ahead, dtype=np.int32)
+    target = Rows(last + ahead, index)
+    return gather(tail, values, plan, steps, Rows(last, index), target, Rows(known, index))
 
 
 def _read_aligned(
