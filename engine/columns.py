@@ -99,30 +99,52 @@ class Rows:
 class Stretch(Rows):
     """The same rows of every series, where all are of one length: copied in runs, not one by one."""
 
-    def __init__(self, n_series: int, length: int, first: int, count: int) -> None:
-        """Rows first..first + count - 1 of each of `n_series` series of `length` rows."""
+    def __init__(
+        self, n_series: int, length: int, first: int, count: int, skipped: int = 0
+    ) -> None:
+        """Rows first..first + count - 1 of each of `n_series` series of `length` rows.
+
+        skipped: series before the first of those.
+        """
         self._shape, self._length, self._first = (n_series, count), length, first
+        self._skipped = skipped
 
     def __len__(self) -> int:
         return self._shape[0] * self._shape[1]
 
+    def pieces(self, most: int) -> Iterator[Stretch]:
+        """The same rows, at most so many at a time."""
+        n_series, count = self._shape
+        at_once, run = max(most // max(count, 1), 1), min(count, most)
+        for series in range(0, n_series, at_once):
+            for row in range(0, count, run):
+                yield Stretch(
+                    min(at_once, n_series - series),
+                    self._length,
+                    self._first + row,
+                    min(run, count - row),
+                    self._skipped + series,
+                )
+
     @cached_property
     def row(self) -> IntArray:
         """Numbers of the rows: int64 (count,)."""
-        starts = self._length * np.arange(self._shape[0])[:, None] + self._first
+        starts = self._length * (self._skipped + np.arange(self._shape[0]))[:, None] + self._first
         rows: IntArray = (starts + np.arange(self._shape[1])).ravel()
         return rows
 
     @cached_property
     def series(self) -> npt.NDArray[np.int32]:
         """Number of the series of each: int32 (count,)."""
-        return np.repeat(np.arange(self._shape[0], dtype=np.int32), self._shape[1])
+        series = np.arange(self._skipped, self._skipped + self._shape[0], dtype=np.int32)
+        return np.repeat(series, self._shape[1])
 
     def before(self, ahead: Steps | int) -> Rows:
         """The rows so many before each."""
         if not isinstance(ahead, int):
             return super().before(ahead)
-        return Stretch(self._shape[0], self._length, self._first - ahead, self._shape[1])
+        (n_series, count), first = self._shape, self._first - ahead
+        return Stretch(n_series, self._length, first, count, self._skipped)
 
     def of(self, values: npt.NDArray[T]) -> npt.NDArray[T]:
         """Entries of an array with an entry a row: (count,)."""
@@ -153,10 +175,13 @@ class Stretch(Rows):
         return self._runs(column.values, first, step)
 
     def _runs(self, values: npt.NDArray[T], first: int, step: int) -> npt.NDArray[T]:
-        """A view of the run of each series: (n_series, run); numpy refuses one beyond the values."""
+        """A view of the run of each series: (n_series, run); numpy refuses one beyond the values.
+
+        first: where the run of series 0 begins. step: from there to the run of the next one.
+        """
         size = values.itemsize
-        strides = (step * size, size)
-        return np.ndarray(self._shape, values.dtype, values, first * size, strides)
+        first += self._skipped * step
+        return np.ndarray(self._shape, values.dtype, values, first * size, (step * size, size))
 
 
 def _evenly_spaced(columns: Sequence[Column]) -> Iterator[tuple[int, int]]:

@@ -101,7 +101,7 @@ class DesignShard:
     def block(self, bucket: Ahead) -> DesignBlock:
         """The design rows of a bucket: every observed target once, with a cutoff in its series."""
         ahead: Steps | int
-        target = self._stretch(bucket)
+        target: Rows | None = self.stretch(bucket)
         if target is not None:
             ahead = bucket[0]
         else:
@@ -117,12 +117,12 @@ class DesignShard:
             age=target.of(self.age),
         )
 
-    def aligned(self, number: int, target: Rows, ahead: Steps) -> npt.NDArray[np.float32]:
+    def aligned(self, number: int, target: Rows, ahead: Steps | int) -> npt.NDArray[np.float32]:
         """The aligned feature of this number for targets so far ahead: float32 (rows,)."""
         feature = self.plan.of("aligned")[number]
         return _read_aligned(self.panel, self.values.aligned[number], feature, target, ahead)
 
-    def _stretch(self, bucket: Ahead) -> Rows | None:
+    def stretch(self, bucket: Ahead) -> Stretch | None:
         """The targets of a bucket of one step if they are the same in all series, read more quickly."""
         lengths = self.panel.lengths
         first, last = bucket

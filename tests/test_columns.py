@@ -88,3 +88,25 @@ def test_only_columns_within_one_array_are_copied_in_one_go():
 def test_a_stretch_beyond_the_values_is_refused():
     with pytest.raises((TypeError, ValueError)):
         Stretch(2, 5, 3, 4).read(Column(np.zeros(10, dtype=np.float32)))
+
+
+@given(
+    n=st.integers(1, 7),
+    length=st.integers(1, 9),
+    first=st.integers(0, 8),
+    most=st.integers(1, 40),
+)
+def test_pieces_of_a_stretch_are_its_rows_in_turn(n, length, first, most):
+    first = min(first, length - 1)
+    stretch = Stretch(n, length, first, length - first)
+    series = SeriesRows(length * np.arange(n), length * n)
+    columns = lags(np.arange(n * length, dtype=np.float32), series, [0, 2])
+    pieces = [*stretch.pieces(most)]
+    assert all(0 < len(piece) <= max(most, 1) for piece in pieces)
+    found = np.sort(np.concatenate([piece.row for piece in pieces]))
+    np.testing.assert_array_equal(found, stretch.row)
+    for piece in pieces:
+        plain = Rows(piece.row, piece.series)
+        np.testing.assert_array_equal(piece.series, piece.row // length)
+        np.testing.assert_array_equal(piece.matrix(columns), plain.matrix(columns))
+        np.testing.assert_array_equal(piece.before(0).row, piece.row)

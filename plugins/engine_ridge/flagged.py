@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from engine_ridge.products import products
 from engine_ridge.statistics import Floats, Integers
 
 
@@ -44,11 +45,14 @@ class Flagged:
         missing: list[npt.NDArray[np.bool_]] = []
         some = np.zeros(rows, dtype=bool)
         for number, (column, row) in enumerate(zip(columns, values[above:], strict=True)):
-            np.subtract(column, shifts[number], out=row)
+            row[:] = column
+            row -= shifts[number]
             if holes[number]:
-                missing.append(np.isnan(column))
-                np.copyto(row, 0.0, where=missing[-1])
-                some |= missing[-1]
+                hole = np.isnan(column)
+                missing.append(hole)
+                where = np.flatnonzero(hole)
+                row[where] = 0.0
+                some[where] = True
         at = np.flatnonzero(some)
         flags = np.empty((len(missing), at.size))
         for flag, own in zip(flags, missing, strict=True):
@@ -91,7 +95,7 @@ class Flagged:
         """This matrix times the transpose of another one of the same rows."""
         mine, theirs = self.columns, other.columns
         out = np.empty((mine + len(self.flags), theirs + len(other.flags)))
-        out[:mine, :theirs] = self.values @ other.values.T
+        out[:mine, :theirs] = products(self.values, other.values)
         out[mine:, :theirs] = self.flags @ other.values[:, self.at].T
         out[:mine, theirs:] = self.values[:, other.at] @ other.flags.T
         _, one, two = np.intersect1d(self.at, other.at, assume_unique=True, return_indices=True)

@@ -10,19 +10,19 @@ across kinds) are the rest, and cost what a row costs. All of it is exact: the s
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterator
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.columns import Rows, Steps
-from engine.contracts import Feature
 from engine.design import SharedDesign
 from engine.shard import Ahead, DesignShard
 from engine_ridge.flagged import Flagged
 from engine_ridge.interactions import Products
+from engine_ridge.layout import Kind, Layout, entries
 from engine_ridge.statistics import (
     FEATURES,
     ONE,
@@ -33,16 +33,6 @@ from engine_ridge.statistics import (
     block_statistics,
     merge_all,
 )
-
-Kind = Literal["common", "held", "moving"]
-Singles = npt.NDArray[np.float32]
-
-_KINDS: dict[str, Kind] = {
-    "known": "common",
-    "history": "held",
-    "static": "held",
-    "aligned": "moving",
-}
 
 _ORDER: tuple[Kind, ...] = ("common", "held", "moving")
 
@@ -76,7 +66,7 @@ def shared_statistics(
 def _of_shards(
     shared: SharedDesign, products: Products, half_life: float | None
 ) -> Iterator[list[Statistics]]:
-    layout = _Layout.of(shared.features, products, shared.buckets)
+    layout = Layout.of(shared.features, products, shared.buckets)
     basis: Basis | None = None
     for shard in shared.shards():
         if not shard.panel.frame.height:
@@ -91,110 +81,11 @@ def _of_shards(
         yield made
 
 
-@dataclass(frozen=True)
-class _Layout:
-    """Where the columns of a design come from.
-
-    products: names, and the two sides of every product. sources: availability of each feature and
-    its number among those. kinds: of all columns, features first and products after them.
-    """
-
-    products: Products
-    sources: tuple[tuple[str, int], ...]
-    kinds: tuple[Kind, ...]
-
-    @classmethod
-    def of(
-        cls, features: tuple[Feature, ...], products: Products, buckets: tuple[Ahead, ...]
-    ) -> _Layout:
-        """The layout of a plan's features and the products made of them."""
-        seen: dict[str, int] = {}
-        sources = []
-        for feature in features:
-            number = seen.get(feature.availability, 0)
-            sources.append((feature.availability, number))
-            seen[feature.availability] = number + 1
-        kinds = [_KINDS[availability] for availability, _ in sources]
-        for left, right in zip(products.left, products.right, strict=True):
-            kinds.append(kinds[left] if kinds[left] == kinds[right] else "moving")
-        if len(buckets) == 1:
-            # A single bucket shares all that is not the same for a run of targets with itself.
-            first, last = buckets[0]
-            shared = ("moving", "held") if first == last else ("moving",)
-            kinds = ["common" if kind in shared else kind for kind in kinds]
-        return cls(products, tuple(sources), tuple(kinds))
-
-    def of_kind(self, kind: Kind) -> Integers:
-        """Numbers of the columns of a kind."""
-        return np.flatnonzero(np.array([k == kind for k in self.kinds], dtype=bool))
-
-    def sides(self, column: int) -> tuple[int, int]:
-        """The features that a product is made of."""
-        number = column - len(self.sources)
-        return self.products.left[number], self.products.right[number]
-
-    def values(
-        self, shard: DesignShard, columns: Iterable[int], target: Rows, ahead: Steps
-    ) -> Iterator[Singles]:
-        """Values of columns for targets so far ahead, one column after the other: float32 (rows,)."""
-        origin = target.before(ahead)
-        sides: dict[int, Singles] = {}
-
-        def feature(number: int) -> Singles:
-            if number not in sides:
-                sides[number] = self._feature(shard, number, origin, target, ahead)
-            return sides[number]
-
-        for number in columns:
-            if number < len(self.sources):
-                yield feature(number)
-            else:
-                left, right = self.sides(number)
-                yield feature(left) * feature(right)
-
-    def _feature(
-        self, shard: DesignShard, number: int, origin: Rows, target: Rows, ahead: Steps
-    ) -> Singles:
-        availability, place = self.sources[number]
-        if availability == "aligned":
-            return shard.aligned(place, target, ahead)
-        if availability == "history":
-            return origin.read(shard.values.history[place])
-        if availability == "static":
-            of_series: Singles = shard.values.static[place][target.series]
-            return of_series
-        column = shard.values.known[place]
-        return (
-            target.read(column) if column.places is not None else column.values[_place(target.row)]
-        )
-
-    def missing(self, shard: DesignShard) -> npt.NDArray[np.bool_]:
-        """Columns that may be missing in some row: (columns,)."""
-        values = shard.values
-        holes = {
-            "known": [column.may_miss for column in values.known],
-            "history": [column.may_miss for column in values.history],
-            "static": [bool(np.isnan(row).any()) for row in values.static],
-            # Read before a series' first row they are.
-            "aligned": [True] * len(values.aligned),
-        }
-        found = [holes[availability][number] for availability, number in self.sources]
-        pairs = zip(self.products.left, self.products.right, strict=True)
-        return np.array([*found, *(found[i] or found[j] for i, j in pairs)], dtype=bool)
-
-
-def _place(rows: Integers) -> Integers | slice:
-    """Rows that follow each other as a slice, which is read without a copy."""
-    if rows.size and rows[-1] - rows[0] == rows.size - 1:
-        return slice(int(rows[0]), int(rows[-1]) + 1)
-    return rows
-
-
 def _none_ahead(rows: Rows) -> Steps:
     return np.zeros(rows.row.size, dtype=np.int32)
 
 
-def _basis(shard: DesignShard, layout: _Layout) -> Basis:
+def _basis(shard: DesignShard, layout: Layout) -> Basis:
     """Means of the first rows, every feature read at the row itself; near the mean is enough."""
     target = np.arange(min(_BASIS_ROWS, shard.panel.frame.height))
     here = Rows(target, shard.index[target])
@@ -215,17 +106,14 @@ class _Sums:
     def __init__(
         self,
         shard: DesignShard,
-        layout: _Layout,
+        layout: Layout,
         basis: Basis,
         buckets: tuple[Ahead, ...],
         half_life: float | None,
     ) -> None:
         self._shard, self._layout, self._basis = shard, layout, basis
         self._half_life = half_life
-        self._ahead = [shard.ahead(bucket) for bucket in buckets]
-        self._usable = [shard.usable(ahead) for ahead in self._ahead]
-        self._everywhere = np.logical_and.reduce(self._usable)
-        self._somewhere = np.logical_or.reduce(self._usable) & ~self._everywhere
+        self._buckets = buckets
         self._columns = {k: layout.of_kind(k) for k in _ORDER}
         may_miss = layout.missing(shard)
         self._missing = np.flatnonzero(may_miss)
@@ -241,14 +129,20 @@ class _Sums:
         self._gram = np.zeros((len(buckets), self._order.size, self._order.size))
         self._squares = np.zeros(len(buckets))
 
+    @cached_property
+    def _ahead(self) -> list[Steps]:
+        return [self._shard.ahead(bucket) for bucket in self._buckets]
+
     def statistics(self) -> list[Statistics]:
         """Of every bucket: one group, all series."""
+        stretch = self._shard.stretch(self._buckets[0]) if len(self._buckets) == 1 else None
         # An infinite value is found in the sums, and reported by name.
         with np.errstate(invalid="ignore", over="ignore"):
-            for rows in _pieces(np.flatnonzero(self._everywhere), self._at_once):
-                self._add_everywhere(rows)
-            for rows in _pieces(np.flatnonzero(self._somewhere), self._at_once):
-                self._add_somewhere(rows)
+            if stretch is not None:
+                for piece in stretch.pieces(self._at_once):
+                    self._add_common(*self._common_columns(piece, self._buckets[0][0]))
+            else:
+                self._add_rows()
         one, group = np.zeros(1, dtype=np.int64), (1, self._order.size, self._order.size)
         common, held, moving = self._slices
         made = []
@@ -268,20 +162,33 @@ class _Sums:
         parts: list[Any] = [fixed, FEATURES + columns, FEATURES + features + missing]
         return np.concatenate(parts).astype(np.int64)
 
+    def _add_rows(self) -> None:
+        usable = [self._shard.usable(ahead) for ahead in self._ahead]
+        everywhere = np.logical_and.reduce(usable)
+        somewhere = np.logical_or.reduce(usable) & ~everywhere
+        for rows in _pieces(np.flatnonzero(everywhere), self._at_once):
+            self._add_everywhere(rows)
+        for rows in _pieces(np.flatnonzero(somewhere), self._at_once):
+            self._add_somewhere(rows, usable)
+
     def _add_everywhere(self, target: Integers) -> None:
         """Rows that all buckets use: what they share is summed once."""
-        common, weighted = self._common_columns(target)
-        self._gram[:, self._slices[0], self._slices[0]] += common.products(weighted)
-        self._squares += weighted.values[ONE] @ weighted.values[ONE]
+        common, weighted = self._common_columns(*self._common_rows(target))
+        self._add_common(common, weighted)
         runs = _Runs(weighted)
         for bucket in range(len(self._gram)):
             self._add_own(bucket, target, runs)
 
-    def _add_somewhere(self, target: Integers) -> None:
+    def _add_common(self, common: Flagged, weighted: Flagged) -> None:
+        """Products of the common columns, for every bucket."""
+        self._gram[:, self._slices[0], self._slices[0]] += common.products(weighted)
+        self._squares += weighted.values[ONE] @ weighted.values[ONE]
+
+    def _add_somewhere(self, target: Integers, usable: list[npt.NDArray[np.bool_]]) -> None:
         """Rows, early in their series, that only buckets of near steps use."""
-        common, weighted = self._common_columns(target)
-        for bucket, usable in enumerate(self._usable):
-            mine = np.flatnonzero(usable[target])
+        common, weighted = self._common_columns(*self._common_rows(target))
+        for bucket, used in enumerate(usable):
+            mine = np.flatnonzero(used[target])
             if mine.size:
                 own = weighted.select(mine)
                 products = common.select(mine).products(own)
@@ -311,22 +218,26 @@ class _Sums:
             gram[moving, common] += V.products(weighted)
             gram[moving, held] += W.runs(first).products(H)
 
-    def _common_columns(self, target: Integers) -> tuple[Flagged, Flagged]:
-        """The common columns of some rows, and the same times the rows' weights."""
+    def _common_rows(self, target: Integers) -> tuple[Rows, Steps]:
+        """Rows, and how far ahead the cutoff of their common columns is."""
         rows = Rows(target, self._shard.index[target])
-        ahead = self._ahead[0][target] if len(self._ahead) == 1 else _none_ahead(rows)
+        return rows, self._ahead[0][target] if len(self._ahead) == 1 else _none_ahead(rows)
+
+    def _common_columns(self, rows: Rows, ahead: Steps | int) -> tuple[Flagged, Flagged]:
+        """The common columns of some rows, and the same times the rows' weights."""
         columns = self._filled("common", rows, ahead, above=FEATURES)
         columns.values[ONE] = 1.0
-        columns.values[Y] = self._shard.y[_place(target)] - self._basis.y_shift
+        np.subtract(entries(self._shard.y, rows), self._basis.y_shift, out=columns.values[Y])
         if self._half_life is None:
             return columns, columns
-        return columns, columns.times(np.exp2(self._shard.age[target] / -self._half_life))
+        age = entries(self._shard.age, rows)
+        return columns, columns.times(np.exp2(age / -self._half_life))
 
-    def _filled(self, kind: Kind, target: Rows, ahead: Steps, above: int = 0) -> Flagged:
+    def _filled(self, kind: Kind, target: Rows, ahead: Steps | int, above: int = 0) -> Flagged:
         """Columns of a kind minus their shifts, 0 where missing, and the flags of what is missing."""
         columns = self._columns[kind]
         values = self._layout.values(self._shard, columns.tolist(), target, ahead)
-        shifts, rows = self._basis.shift[columns], target.row.size
+        shifts, rows = self._basis.shift[columns], len(target)
         return Flagged.filled(values, shifts, self._holes[kind], rows, above)
 
 

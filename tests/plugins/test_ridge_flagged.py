@@ -1,4 +1,4 @@
-"""Flags of missing values that are kept for some rows give the products of the whole matrix."""
+"""Products in pieces, and with flags that are kept for some rows, are those of the whole matrix."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings, strategies as st
 
+from engine_ridge import products as products_module
 from engine_ridge.flagged import Flagged
+from engine_ridge.products import products
 
 
 def filled(seed: int, columns: int, rows: int, share: float) -> Flagged:
@@ -64,3 +66,23 @@ def test_rows_above_the_columns_are_left_to_the_caller():
 def test_a_column_too_few_is_an_error():
     with pytest.raises(ValueError, match="zip"):
         Flagged.filled([np.ones(3, np.float32)], np.zeros(2), np.zeros(2, bool), 3)
+
+
+@pytest.mark.parametrize("small_kernels", [True, False])
+@given(
+    left=st.integers(0, 40),
+    right=st.integers(0, 40),
+    rows=st.integers(1, 9_000),
+    limit=st.sampled_from([900_000, 60_000]),
+)
+@settings(max_examples=60, deadline=None)
+def test_products_in_pieces_are_those_of_all_rows(small_kernels, left, right, rows, limit):
+    rng = np.random.default_rng(rows)
+    one, other = rng.normal(size=(left, rows)), rng.normal(size=(right, rows))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(products_module, "_has_small_kernels", lambda: small_kernels)
+        patch.setattr(products_module, "_SMALL", limit)
+        patch.setattr(products_module, "_LEAST_ROWS", limit // 1_200)
+        found, own = products(one, other), products(one, one)
+    np.testing.assert_allclose(found, one @ other.T, rtol=1e-10, atol=1e-9)
+    np.testing.assert_allclose(own, one @ one.T, rtol=1e-10, atol=1e-9)

@@ -104,6 +104,22 @@ def test_sums_of_all_buckets_are_those_of_their_design_rows(buckets, gap, window
         np.testing.assert_allclose(one.squares, other.squares, rtol=1e-12)
 
 
+@settings(max_examples=15, deadline=None)
+@given(gap=st.integers(0, 4), decay=st.none() | st.floats(3, 50), chunk=st.integers(9, 200))
+def test_sums_of_series_of_one_length_are_those_of_their_design_rows(gap, decay, chunk):
+    shared = shared_of([1], gap, whole=panel(rows(periods=40), ahead=0))
+    assert all(shard.stretch(shared.buckets[0]) is not None for shard in shared.shards())
+    names = shared.designs[0].features
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_module, "_CHUNK_ROWS", chunk)
+        patch.setattr(shared_module, "_CHUNK_VALUES", chunk)
+        (found,) = shared_statistics(shared, products_of(names, ACROSS), decay)
+    (expected,) = plain_statistics(shared, interactions=ACROSS, decay=decay)
+    assert found is not None
+    np.testing.assert_allclose(moments(found), moments(expected), rtol=1e-9, atol=1e-6)
+    np.testing.assert_allclose(found.squares, expected.squares, rtol=1e-12)
+
+
 @pytest.mark.parametrize("across", [(), ACROSS])
 def test_fitting_all_buckets_at_once_gives_the_coefficients_of_each(across):
     shared = shared_of([2, 7, 14])
