@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=1941)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--shard-rows", type=int, default=250_000)
+    parser.add_argument("--shard-rows", type=int, default=500_000)
     parser.add_argument("--data", type=Path, default=Path("runs/benchmark-data"))
     arguments = parser.parse_args()
     small = sales_file(arguments.data, 50, 400)

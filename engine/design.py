@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
+import polars as pl
 
 from engine.blocks import complete, rows_of
 from engine.columns import Column, Rows
@@ -230,12 +231,14 @@ def known_columns(
 
     dates: what `evaluate_dates` gives for the panel, or for one that this is a part of.
     """
-    frame = panel.frame[["unique_id", "ds", *panel.roles.future]]
-    of_rows = iter(columns_of(frame, [f for f in features if not _is_of_date(f)], series))
+    dated = [_is_of_date(feature) for feature in features]
+    others = [feature for feature, alike in zip(features, dated, strict=True) if not alike]
+    columns = [panel.frame[name] for name in ("unique_id", "ds", *panel.roles.future)]
+    of_rows = iter(columns_of(pl.DataFrame(columns), others, series))
     dates = evaluate_dates(panel, features) if dates is None else dates
     places = dates.shape[1] - panel.offsets[1:]
     of_dates = (Column(values, places) for values in dates)
-    return tuple(next(of_dates if _is_of_date(f) else of_rows) for f in features)
+    return tuple(next(of_dates if alike else of_rows) for alike in dated)
 
 
 def evaluate_dates(panel: Panel, features: Sequence[Feature]) -> Matrix:

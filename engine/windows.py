@@ -95,9 +95,10 @@ class SeriesRows:
         """Row numbers of the first `count` rows of every series: all first ones, all second ones, ..."""
         count = min(count, int(self.lengths.max(initial=0)))
         if count >= len(self._counts):
-            more = [self.starts[self.lengths > p] + p for p in range(len(self._counts) - 1, count)]
-            self._counts += (self._counts[-1] + np.cumsum([m.size for m in more])).tolist()
-            self._first = np.concatenate([self._first, *more])
+            place = np.arange(count)[:, None]
+            inside = place < self.lengths
+            self._first = (self.starts + place)[inside]
+            self._counts = [0, *np.cumsum(inside.sum(axis=1)).tolist()]
         return self._first[: self._counts[count]]
 
     def heads(self, values: Doubles, count: int) -> Doubles:
