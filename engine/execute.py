@@ -19,7 +19,7 @@ from engine.observers import Observers
 from engine.registry import Registry, build
 from engine.spec.model import RunSpec
 from engine.spec.validate import executor_use
-from engine.tasks import FUNCTION, run_task, saved_at
+from engine.tasks import FUNCTION, run_in, saved_at
 from engine.workspace import Workspace
 
 FAILURE_SCHEMA = {
@@ -243,7 +243,7 @@ def _results(
 ) -> Iterable[Mapping[str, Any]]:
     if executor is None:
         for task in tasks:
-            yield run_task(work.folder, task.plain(), observers.event)
+            yield run_in(work, task.plain(), observers.event)
         return
     who = _named(work.spec)
     left = {task.name for task in tasks}

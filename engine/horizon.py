@@ -25,7 +25,7 @@ from engine.contracts import (
     Prediction,
     Training,
 )
-from engine.data.panel import Future, IntArray, Panel
+from engine.data.panel import Future, Panel
 from engine.design import (
     EVERYTHING,
     SharedDesign,
@@ -45,6 +45,9 @@ from engine.features import (
 from engine.mergeable import Statistics
 from engine.recursion import rows_ahead
 from engine.shard import FeatureValues, bucket_ranges, rows_after, values_of
+
+_PREDICT_ROWS = 65_536
+"""Rows that are forecast at a time, but never less than one of every series."""
 
 
 def no_rows(n_series: int) -> DataError:
@@ -201,15 +204,26 @@ class FittedTabular:
         y_hat = np.full((n, ahead_max), np.nan)
         quantiles: npt.NDArray[np.float64] | None = None
         failures: dict[int, str] = {}
+        series = self._trained_as(tail)
+        at_once = max(_PREDICT_ROWS // max(n, 1), 1)
         for model, (first, last) in zip(self.fitted, self.ranges, strict=True):
-            for ahead in range(first, last + 1):
-                block = self._future_block(tail, values, first_future, ahead)
-                made = self._asked(model, block, failures)
-                y_hat[:, ahead - 1] = made.y_hat
+            for begin in range(first, last + 1, at_once):
+                steps = np.arange(begin, min(begin + at_once, last + 1), dtype=np.int32)
+                ahead = np.repeat(steps, n)
+                block = DesignBlock(
+                    X=rows_after(tail, values, self.plan, ahead, first_future),
+                    y=np.empty(0),
+                    series=np.tile(series, steps.size),
+                    step=ahead.astype(np.int16),
+                    age=np.zeros(ahead.size, dtype=np.int32),
+                )
+                made = self._asked(model, block, n, failures)
+                y_hat[:, steps - 1] = made.y_hat.reshape(steps.size, n).T
                 if made.quantiles is not None:
                     if quantiles is None:
                         quantiles = np.full((n, ahead_max, len(self.quantiles)), np.nan)
-                    quantiles[:, ahead - 1] = made.quantiles
+                    by_step = made.quantiles.reshape(steps.size, n, -1)
+                    quantiles[:, steps - 1] = by_step.swapaxes(0, 1)
         return Prediction(y_hat, quantiles, failures)
 
     def _past(self, history: Panel) -> tuple[Panel, FeatureValues]:
@@ -221,20 +235,27 @@ class FittedTabular:
         return self._kept[0][1:]
 
     def _asked(
-        self, model: FittedDesignModel, block: DesignBlock, failures: dict[int, str]
+        self,
+        model: FittedDesignModel,
+        block: DesignBlock,
+        n_series: int,
+        failures: dict[int, str],
     ) -> Prediction:
-        """A model's forecast of one row a series; what it cannot forecast goes to `failures`."""
+        """A model's forecast of rows of all series, a step after the other.
+
+        What it cannot forecast goes to `failures`, by the number of the series among those.
+        """
         rows = np.ones(block.series.size, bool) if self.missing_values else complete(block)
-        for series in np.flatnonzero(~rows):
-            lost = self.plan.names[int(np.flatnonzero(np.isnan(block.X[series]))[0])]
+        for row in np.flatnonzero(~rows):
+            lost = self.plan.names[int(np.flatnonzero(np.isnan(block.X[row]))[0])]
             reason = f"feature {lost!r} is missing, and the model takes no missing values"
-            failures.setdefault(int(series), reason)
+            failures.setdefault(int(row) % n_series, reason)
         if not rows.any():
             return Prediction(np.full(rows.size, np.nan))
         made = model.predict(block if rows.all() else rows_of(block, rows))
         for number, reason in made.failures.items():
-            for series in np.flatnonzero(rows & (block.series == number)):
-                failures.setdefault(int(series), reason)
+            for row in np.flatnonzero(rows & (block.series == number)):
+                failures.setdefault(int(row) % n_series, reason)
         return made if rows.all() else spread_over(made, rows)
 
     def _recursive(self, history: Panel, future: Future) -> Prediction:
@@ -249,22 +270,9 @@ class FittedTabular:
         for ahead in range(1, future.ahead_max + 1):
             step, age = np.ones(n, dtype=np.int16), np.zeros(n, dtype=np.int32)
             block = DesignBlock(rows.design(ahead), np.empty(0), series, step, age)
-            y_hat[:, ahead - 1] = self._asked(self.fitted[0], block, failures).y_hat
+            y_hat[:, ahead - 1] = self._asked(self.fitted[0], block, n, failures).y_hat
             rows.put(ahead, y_hat[:, ahead - 1])
         return Prediction(y_hat, failures=failures)
-
-    def _future_block(
-        self, tail: Panel, values: FeatureValues, first_future: IntArray, ahead: int
-    ) -> DesignBlock:
-        """Rows for every series, so many periods after the tail's end."""
-        n = tail.n_series
-        return DesignBlock(
-            X=rows_after(tail, values, self.plan, ahead, first_future + ahead - 1),
-            y=np.empty(0),
-            series=self._trained_as(tail),
-            step=np.full(n, ahead, dtype=np.int16),
-            age=np.zeros(n, dtype=np.int32),
-        )
 
     def save(self, folder: Path) -> None:
         """One folder per range, and the ranges as JSON."""

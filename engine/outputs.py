@@ -10,6 +10,7 @@ import polars as pl
 from engine import drivers, manifest
 from engine.components import Writer
 from engine.contracts import DataSource, Results, ResultWriter
+from engine.data.fingerprint import Fingerprint
 from engine.data.forecast import quantiles_of
 from engine.data.panel import Panel
 from engine.errors import DataError, EngineError, PluginError, blaming, first_line
@@ -43,12 +44,10 @@ def begin(folder: RunFolder, loaded: LoadedSpec, registry: Registry, source: Dat
         folder.write_table(f"source/{name}", table)
 
 
-def describe_data(folder: RunFolder, work: Workspace, fingerprint: str) -> None:
+def describe_data(folder: RunFolder, work: Workspace, fingerprint: Fingerprint) -> None:
     """Put the panel's size, its fingerprint and the features into the manifest."""
-    folder.manifest["data"] = {
-        **manifest.panel_summary(work.panel),
-        "fingerprint": fingerprint,
-    }
+    # As JSON the fingerprint is its text: only a run that ends early waits for it then.
+    folder.manifest["data"] = {**manifest.panel_summary(work.panel), "fingerprint": fingerprint}
     folder.manifest["features"] = availability_table(work.plan)
 
 

@@ -81,7 +81,8 @@ class _Evaluated:
         """See `RowsAhead`."""
         fixed = self.fixed
         values = values_of(self.tail, fixed.plan, fixed.known, fixed.static)
-        return rows_after(self.tail, values, fixed.plan, 1, fixed.first_future + ahead - 1)
+        next_one = np.ones(fixed.first_future.size, dtype=np.int32)
+        return rows_after(self.tail, values, fixed.plan, next_one, fixed.first_future + ahead - 1)
 
     def put(self, ahead: int, y: Doubles) -> None:
         """See `RowsAhead`."""

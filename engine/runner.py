@@ -25,7 +25,7 @@ from engine.combine import combined, combined_costs, combined_failures
 from engine.components import Capabilities, Model
 from engine.contracts import DataSource
 from engine.correct import Correction, correct
-from engine.data.fingerprint import panel_fingerprint
+from engine.data.fingerprint import Fingerprint
 from engine.data.panel import Panel
 from engine.errors import EXIT_FAILURES, EXIT_GATE, EXIT_OK
 from engine.evaluate import Scores, evaluate
@@ -135,7 +135,9 @@ def _run(
         observers.stage("data", f"reading {spec.data.source.use}")
         source = open_source(spec, registry, base)
         panel = read(spec, source)
-        fingerprint = _agreed_fingerprint(panel, lock)
+        fingerprint = Fingerprint(panel)
+        if lock is not None:
+            lock.check_data(str(fingerprint))
         observers.hook("engine_panel_ready", panel=panel)
         folds = make_folds(panel, spec)
         features = plan_of(panel, spec, registry)
@@ -181,6 +183,7 @@ def _run(
                 failures=pl.concat([tested.filled.failures, future.filled.failures, skipped]),
             )
             outputs.write_tables(folder, tables)
+            folder.manifest["data"]["fingerprint"] = str(fingerprint)
             outcome = _concluded(folder, work, folds, tested, future, tables["failures"], lock)
             folder.manifest["seconds"] = round(time.perf_counter() - started, 3)
             folder.manifest["observer_faults"] = observers.faults
@@ -191,14 +194,6 @@ def _run(
     if troubles:
         raise troubles[0]
     return replace(outcome, folder=folder.path, faults=observers.faults)
-
-
-def _agreed_fingerprint(panel: Panel, lock: Lock | None) -> str:
-    """The panel's fingerprint; DataError if a lock asks for another one."""
-    fingerprint = panel_fingerprint(panel)
-    if lock is not None:
-        lock.check_data(fingerprint)
-    return fingerprint
 
 
 def _concluded(

@@ -176,17 +176,18 @@ def values_of(
 
 
 def rows_after(
-    tail: Panel, values: FeatureValues, plan: FeaturePlan, ahead: int, known: IntArray
+    tail: Panel, values: FeatureValues, plan: FeaturePlan, ahead: Steps, first_known: IntArray
 ) -> Matrix:
-    """Design rows of every series for the target so many periods after the end: (n_series, features).
+    """Design rows of all series for targets after the end, a step after the other: (rows, features).
 
-    known: rows of the targets among the known values.
+    ahead: periods of each row after the end, all series of a step together. first_known: the row of
+    each series' first target among the known values.
     """
     index = np.arange(tail.n_series, dtype=np.int32)
-    last = tail.offsets[1:] - 1
-    steps = np.full(index.size, ahead, dtype=np.int32)
-    target = Rows(last + ahead, index)
-    return gather(tail, values, plan, steps, Rows(last, index), target, Rows(known, index))
+    index = np.tile(index, ahead.size // max(index.size, 1))
+    last, known = (tail.offsets[1:] - 1)[index], first_known[index] + ahead - 1
+    origin, target = Rows(last, index), Rows(last + ahead, index)
+    return gather(tail, values, plan, ahead, origin, target, Rows(known, index))
 
 
 def _read_aligned(

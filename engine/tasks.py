@@ -40,14 +40,21 @@ def run_task(folder: Path, plain: Mapping[str, Any], report: Report) -> dict[str
     (`[cutoff, unique_id or null for all, reason]`), path of the forecasts, and the megabytes of a
     task in a fresh process.
     """
+    started = time.perf_counter()
+    return run_in(open_workspace(folder), plain, report, started)
+
+
+def run_in(
+    work: Workspace, plain: Mapping[str, Any], report: Report, started: float | None = None
+) -> dict[str, Any]:
+    """The same in a workspace that is in memory. started: when its seconds began, if not now."""
+    started = time.perf_counter() if started is None else started
     # Sums of a BLAS depend on its threads, and threads without a processor wait for each other.
     with threadpool_limits(1, user_api="blas"):
-        return _run(folder, Task.of(dict(plain)), report)
+        return _run(work, Task.of(dict(plain)), report, started)
 
 
-def _run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
-    started = time.perf_counter()
-    work = open_workspace(folder)
+def _run(work: Workspace, task: Task, report: Report, started: float) -> dict[str, Any]:
     failures: list[list[Any]] = []
     frames: list[pl.DataFrame] = []
     left = list(task.cutoffs)
@@ -65,7 +72,7 @@ def _run(folder: Path, task: Task, report: Report) -> dict[str, Any]:
         # After the last forecast only saving is left, and a model that is not saved is a failure.
         failures += [[cutoff, None, first_line(error)] for cutoff in left or task.cutoffs[-1:]]
         report("task_error", {"task": task.name, "traceback": traceback.format_exc()})
-    path = folder / "results" / (task.name.replace("/", "~") + ".arrow")
+    path = work.folder / "results" / (task.name.replace("/", "~") + ".arrow")
     if frames:
         work.keep_forecasts(pl.concat(frames), path)
     return {

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given, settings, strategies as st
 from polars import selectors
 
+from engine import horizon as horizon_module
+from engine.components import Capabilities
 from engine.contracts import Design, DesignBlock, Feature, Prediction, Training
 from engine.data.panel import Future, Panel
 from engine.errors import PluginError
@@ -194,20 +196,51 @@ def test_missing_targets_are_never_in_a_design():
     assert block.y.size < history.frame["y"].count() + 1
 
 
+@pytest.mark.parametrize(("at_once", "calls"), [(1, 9), (7, 5), (1000, 2)])
 @pytest.mark.parametrize("gap", [0, 2])
-def test_prediction_rows_are_what_training_rows_would_be(gap: int):
+def test_prediction_rows_are_what_training_rows_would_be(monkeypatch, gap, at_once, calls):
+    monkeypatch.setattr(horizon_module, "_PREDICT_ROWS", at_once)
     whole = uneven()
     history, future = history_and_future(whole, gap=gap, horizon=9)
     recorder = Recorder()
     fitted(history, recorder, buckets=[3, 9], gap=gap).predict(history, future)
-    assert len(recorder.asked) == 9
+    assert len(recorder.asked) == calls
+    assert sum(block.series.size for block in recorder.asked) == 9 * history.n_series
     for block in recorder.asked:
-        for s, k in zip(block.series, block.step.astype(int), strict=True):
+        for s, k, row in zip(block.series, block.step.astype(int), block.X, strict=True):
             last = int(history.lengths[s]) - 1
-            row = block.X[list(block.series).index(s)]
             np.testing.assert_allclose(
                 row, np.float32(naive_row(whole, s, last, last + k)), equal_nan=True
             )
+
+
+@dataclass
+class Picky(Recorder):
+    """Gives quantiles, and fails for the second series."""
+
+    def predict(self, block: DesignBlock) -> Prediction:
+        y_hat = block.X[:, 1].astype(np.float64) + block.step
+        failures = {1: "not this one"} if (block.series == 1).any() else {}
+        return Prediction(y_hat, np.stack([y_hat - 1, y_hat, y_hat + 1], axis=1), failures)
+
+
+def test_steps_that_are_forecast_together_are_forecast_as_alone(monkeypatch):
+    history, future = history_and_future(uneven(), horizon=9)
+    able = Capabilities(input="design", static_covariates=True, quantiles=True)
+
+    def made() -> Prediction:
+        model: Any = TabularModel(Picky(), PLAN, [2, 9], None, able=able)  # type: ignore[arg-type]
+        request = Training(history, 9, 0, (0.1, 0.5, 0.9), 7, 0, lambda event, data: None)
+        prediction: Prediction = model.fit(request).predict(history, future)
+        return prediction
+
+    together = made()
+    monkeypatch.setattr(horizon_module, "_PREDICT_ROWS", 1)
+    alone = made()
+    np.testing.assert_array_equal(together.y_hat, alone.y_hat)
+    np.testing.assert_array_equal(together.quantiles, alone.quantiles)
+    assert together.failures == alone.failures
+    assert together.failures[1] == "not this one"
 
 
 def test_predicting_at_an_earlier_cutoff_gives_the_rows_trained_on_later():
@@ -239,7 +272,8 @@ def test_aligned_takes_the_smallest_multiple_of_the_season_that_is_known(ahead: 
     history, future = history_and_future(whole, horizon=15)
     recorder = Recorder()
     fitted(history, recorder, FeaturePlan((WEEK,)), [15]).predict(history, future)
-    assert recorder.asked[ahead - 1].X[0, 0] == pytest.approx(history.y()[40 - 1 + ahead - back])
+    (block,) = recorder.asked
+    assert block.X[ahead - 1, 0] == pytest.approx(history.y()[40 - 1 + ahead - back])
 
 
 def test_the_steps_of_the_gap_are_not_forecast_by_direct_models():

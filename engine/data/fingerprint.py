@@ -7,10 +7,28 @@ are not other data.
 from __future__ import annotations
 
 import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy.typing as npt
 import polars as pl
 
 from engine.data.panel import Panel
+
+_AT_ONCE = 1 << 20
+"""Rows at a time: what is fed needs no more memory than theirs."""
+
+
+class Fingerprint:
+    """The digest of a panel, made by a thread beside other work; `str` waits for it."""
+
+    def __init__(self, panel: Panel) -> None:
+        thread = ThreadPoolExecutor(max_workers=1)
+        self._made = thread.submit(panel_fingerprint, panel)
+        thread.shutdown(wait=False)
+
+    def __str__(self) -> str:
+        return self._made.result()
 
 
 def panel_fingerprint(panel: Panel) -> str:
@@ -30,16 +48,25 @@ def _add(digest: hashlib.blake2b, column: pl.Series) -> None:
     if isinstance(column.dtype, pl.Enum):
         digest.update("\x1f".join(column.dtype.categories).encode())
     values = column.to_physical()
-    short = values.dtype.is_float() or values.dtype == pl.Boolean
-    numbers = values.cast(pl.Float32 if short else pl.Int64)
-    if values.dtype.is_float():
+    real = values.dtype.is_float()
+    parts = range(0, len(values), _AT_ONCE)
+    for first in parts:
+        part = values.slice(first, _AT_ONCE)
+        if real:
+            part = part.fill_nan(None)
+        missing = part.is_null().cast(pl.UInt8).to_numpy().data if part.null_count() else None
+        digest.update(bytes(len(part)) if missing is None else missing)
+    for first in parts:
+        digest.update(_numbers(values.slice(first, _AT_ONCE)).data)
+
+
+def _numbers(values: pl.Series) -> npt.NDArray[Any]:
+    """Values as Float32, flags and floats, or as Int64; 0 where missing."""
+    real = values.dtype.is_float()
+    numbers = values.cast(pl.Float32 if real or values.dtype == pl.Boolean else pl.Int64)
+    if real:
         numbers = numbers.fill_nan(None)
     if numbers.null_count():
-        digest.update(numbers.is_null().cast(pl.UInt8).to_numpy().data)
         numbers = numbers.fill_null(0)
-    else:
-        digest.update(bytes(len(numbers)))
     # Adding zero turns a negative zero into a positive one.
-    digest.update(
-        (numbers.to_numpy() + 0).data if values.dtype.is_float() else numbers.to_numpy().data
-    )
+    return numbers.to_numpy() + 0 if real else numbers.to_numpy()
