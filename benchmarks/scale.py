@@ -1,27 +1,33 @@
 """How long a run takes and how much memory it needs as the panel grows from 1 M to 59 M rows.
 
     python benchmarks/scale.py generate --series 30490 --to data/m5_shape
-    python benchmarks/scale.py measure --series 515 3050 30490
+    python benchmarks/scale.py measure --series 515 3050 30490 --repeat 3 --plot runs/scale.svg
 
 `generate` writes simulated series as Parquet, a part at a time. `measure` makes what is missing and
-runs `specs/scale/m5_shape.yaml` on each size in processes of its own, from Parquet to a published
-run: wall and processor seconds, and the peak resident memory of the largest process and of all
-together (pages that processes share count in each).
+runs `specs/scale/m5_shape.yaml` on each size in processes of its own: seconds of the run itself, from
+Parquet to the published folder, and with the start of Python; processor seconds; the peak resident
+memory of the largest process and of all together (pages that processes share count in each).
+Medians of the repetitions, which take turns.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import resource
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import astuple, dataclass
 from pathlib import Path
+
+import altair as alt
+import polars as pl
 
 from engine.contracts import SourceContext
 from engine_simulate.params import SimulateParams
@@ -30,14 +36,19 @@ from engine_simulate.source import Simulate
 ROOT = Path(__file__).resolve().parent.parent
 SPEC = ROOT / "specs" / "scale" / "m5_shape.yaml"
 PERIODS, HORIZON, STORES, SEED = 1_941, 28, 10, 7
-_POLL_SECONDS = 0.1
+_POLL_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One run: seconds, and peak resident bytes of the largest process and of all processes."""
+    """One run: seconds, and peak resident bytes of the largest process and of all processes.
+
+    inside: from opening the Parquet files to the published folder. wall: with starting and ending
+    Python.
+    """
 
     rows: int
+    inside: float
     wall: float
     processor: float
     largest: int
@@ -46,15 +57,27 @@ class Measured:
     def line(self) -> str:
         """A row of the table."""
         return (
-            f"| {self.rows / 1e6:8.2f} | {self.wall:7.1f} | {self.wall / self.rows * 1e6:7.2f} "
+            f"| {self.rows / 1e6:8.2f} | {self.inside:7.2f} | {self.per_million:7.2f} "
+            f"| {self.wall:7.2f} | {self.wall / self.rows * 1e6:7.2f} "
             f"| {self.processor:7.1f} | {self.processor / self.rows * 1e6:7.2f} "
             f"| {self.largest / 2**30:6.2f} | {self.together / 2**30:6.2f} |"
         )
 
+    @property
+    def per_million(self) -> float:
+        """Seconds of the run itself for a million rows."""
+        return self.inside / self.rows * 1e6
+
+    @classmethod
+    def median(cls, runs: Sequence[Measured]) -> Measured:
+        """The median of every number."""
+        columns = zip(*(astuple(run) for run in runs), strict=True)
+        return cls(*(statistics.median(column) for column in columns))
+
 
 HEADER = """\
-| M rows   | wall s  | s/M row | cpu s   | s/M row | GiB  1 | GiB all |
-|----------|---------|---------|---------|---------|--------|---------|"""
+| M rows   | run s   | s/M row | wall s  | s/M row | cpu s   | s/M row | GiB  1 | GiB all |
+|----------|---------|---------|---------|---------|---------|---------|--------|---------|"""
 
 
 def main() -> None:
@@ -67,17 +90,28 @@ def main() -> None:
     measuring = commands.add_parser("measure", help="run the spec at several sizes")
     measuring.add_argument("--series", type=int, nargs="+", default=[515, 3_050, 30_490])
     measuring.add_argument("--data", type=Path, default=Path("data/scale"))
+    measuring.add_argument("--repeat", type=int, default=1)
+    measuring.add_argument("--plot", type=Path, help="cost per row by rows, as .svg, .png or .html")
     measuring.add_argument("--set", dest="overrides", action="append", default=[])
     given = parser.parse_args()
     if given.command == "generate":
         generate(given.series, given.to)
         return
-    print(HEADER)
-    for series in given.series:
-        folder = given.data / f"series_{series}"
+    folders = {series: given.data / f"series_{series}" for series in given.series}
+    for series, folder in folders.items():
         if not folder.exists():
             generate(series, folder)
-        print(measure(series, folder.resolve(), given.overrides).line(), flush=True)
+    runs: dict[int, list[Measured]] = {series: [] for series in folders}
+    for _ in range(given.repeat):
+        for series, folder in folders.items():
+            runs[series].append(measure(series, folder.resolve(), given.overrides))
+            print(f"  {runs[series][-1].line()}", file=sys.stderr, flush=True)
+    made = [Measured.median(found) for found in runs.values()]
+    print(HEADER, *(one.line() for one in made), sep="\n")
+    costs = sorted(one.per_million for one in made)
+    print(f"Cost per row: the highest is {costs[-1] / costs[0]:.2f} times the lowest.")
+    if given.plot:
+        plot(made, given.plot)
 
 
 def generate(series: int, folder: Path) -> None:
@@ -112,12 +146,24 @@ def measure(series: int, data: Path, overrides: list[str]) -> Measured:
             sizes = list(_resident(run.pid))
             largest, together = max([largest, *sizes]), max(together, sum(sizes))
             time.sleep(_POLL_SECONDS)
-    wall = time.perf_counter() - started
-    if run.returncode:
-        raise SystemExit(f"the run failed with exit code {run.returncode}")
+        wall = time.perf_counter() - started
+        if run.returncode:
+            raise SystemExit(f"the run failed with exit code {run.returncode}")
+        (manifest,) = Path(output).glob("*/*/manifest.json")
+        inside = float(json.loads(manifest.read_text(encoding="utf-8"))["seconds"])
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     processor = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Measured(series * PERIODS, wall, processor, largest, together)
+    return Measured(series * PERIODS, inside, wall, processor, largest, together)
+
+
+def plot(made: Sequence[Measured], file: Path) -> None:
+    """Draw seconds of the run itself for a million rows, by rows."""
+    rows = [{"million rows": one.rows / 1e6, "seconds": one.per_million} for one in made]
+    x = alt.X("million rows:Q", scale=alt.Scale(type="log"))
+    y = alt.Y("seconds:Q", title="seconds per million rows", scale=alt.Scale(zero=True))
+    chart = alt.Chart(pl.DataFrame(rows)).mark_line(point=True).encode(x, y)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    chart.properties(width=420, height=260).save(str(file))
 
 
 def _resident(process: int) -> Iterator[int]:

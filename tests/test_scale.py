@@ -43,6 +43,6 @@ def test_generated_files_hold_every_series_with_its_known_future(scale, tmp_path
 
 
 def test_a_measured_run_is_a_row_of_the_table(scale):
-    line = scale.Measured(2_000_000, 10.0, 18.0, 2**30, 2**31).line()
+    line = scale.Measured(2_000_000, 10.0, 11.0, 18.0, 2**30, 2**31).line()
     assert line.count("|") == scale.HEADER.splitlines()[0].count("|")
     assert "5.00" in line
