@@ -13,7 +13,7 @@ import numpy.typing as npt
 import polars as pl
 
 from engine.components import Capabilities
-from engine.data.panel import Panel
+from engine.data.panel import IntArray, Panel
 from engine.errors import DataError
 from engine.spec.model import RunSpec
 
@@ -127,13 +127,15 @@ def _someone_to_forecast(panel: Panel, cutoffs: Sequence[int], spec: RunSpec) ->
 def eligible(panel: Panel, cutoff: int, spec: RunSpec) -> Eligible:
     """Series with enough observed history at a cutoff; the others with the reason."""
     rules = spec.data.series
-    observed = np.flatnonzero(np.isfinite(panel.y()))
+    # Rows without a value are few: they are counted, not those with one.
+    missing = (~panel.frame["y"].is_finite().fill_null(False)).arg_true().to_numpy()
+    missing = missing.astype(np.int64)
     first_row = panel.offsets[:-1]
     after = first_row + np.clip(cutoff + 1 - panel.starts, 0, panel.lengths)
-    first, end = np.searchsorted(observed, first_row), np.searchsorted(observed, after)
-    counts = end - first
-    last_row = observed[np.maximum(end - 1, 0)] if observed.size else np.zeros_like(end)
-    last_seen = np.where(counts > 0, panel.starts + last_row - first_row, -(1 << 60))
+    end = np.searchsorted(missing, after)
+    counts = after - first_row - (end - np.searchsorted(missing, first_row))
+    last_seen = panel.starts + _last_other(missing, after, end) - first_row
+    last_seen = np.where(counts > 0, last_seen, -(1 << 60))
     begun = panel.starts <= cutoff
     short = begun & (counts < max(rules.min_history, 1))
     stale = np.zeros_like(begun)
@@ -149,6 +151,19 @@ def eligible(panel: Panel, cutoff: int, spec: RunSpec) -> Eligible:
         for i in np.flatnonzero(stale)
     ]
     return Eligible(np.flatnonzero(begun & ~short & ~stale), skipped)
+
+
+def _last_other(rows: IntArray, before: IntArray, place: IntArray) -> IntArray:
+    """The last row before each of some rows that is not among `rows`; place: where those would stand."""
+    if not rows.size:
+        return before - 1
+    begins = np.append(True, np.diff(rows) != 1)
+    # Of a run of rows without a gap, the row before its first one.
+    run_before = rows[np.maximum.accumulate(np.where(begins, np.arange(rows.size), 0))] - 1
+    last = np.maximum(place - 1, 0)
+    among = (place > 0) & (rows[last] == before - 1)
+    found: IntArray = np.where(among, run_before[last], before - 1)
+    return found
 
 
 def not_begun(panel: Panel, cutoff: int) -> list[str]:

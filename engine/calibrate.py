@@ -75,7 +75,10 @@ def history_size(panel: Panel, cutoffs: Sequence[int]) -> pl.DataFrame:
     rows, size = panel.frame.select("unique_id", "ds", "y"), pl.col("y").abs().mean()
     frames = []
     for cutoff in cutoffs:
-        upto = rows.filter(pl.col("ds") <= panel.grid.timestamp(cutoff))
+        # Rows after the end hold no y.
+        upto = rows
+        if cutoff < panel.end:
+            upto = rows.filter(pl.col("ds") <= panel.grid.timestamp(cutoff))
         sizes = each_series(upto, size.fill_null(0.0).alias("size"))
         frames.append(sizes.with_columns(cutoff=pl.lit(cutoff, dtype=pl.Int64)))
     return pl.concat(frames)

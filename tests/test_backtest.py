@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime as dt
 from typing import Any
 
 import numpy as np
@@ -151,6 +152,51 @@ def test_series_that_have_ended_are_skipped_with_the_reason():
     found = eligible(whole, whole.end, spec_of(series={"stale_after": 20}))
     assert found.skipped == [("3", "ended: no observation in the last 20 periods")]
     assert eligible(whole, whole.end, spec_of(series={"stale_after": 21})).skipped == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    observed=st.lists(
+        st.lists(st.booleans(), min_size=1, max_size=12).filter(lambda days: days[0]),
+        min_size=1,
+        max_size=5,
+    ),
+    back=st.integers(0, 12),
+    least=st.integers(1, 4),
+    stale=st.none() | st.integers(1, 6),
+)
+def test_who_is_eligible_is_what_a_look_at_every_value_says(observed, back, least, stale):
+    frame = pl.concat(
+        pl.DataFrame(
+            {
+                "store": [store] * len(days),
+                "ds": [START + dt.timedelta(days=day + 3 * store) for day in range(len(days))],
+                "y": [1.0 if seen else None for seen in days],
+            }
+        )
+        for store, days in enumerate(observed)
+    )
+    whole = panel(frame, future=(), past=(), static=(), ahead=0)
+    cutoff = whole.end - back
+    rules = {"min_history": least, "stale_after": stale}
+    found = eligible(whole, cutoff, spec_of(series=rules))
+    able, skipped = [], []
+    for number, days in enumerate(observed):
+        start = int(whole.starts[number])
+        seen = [start + day for day, there in enumerate(days) if there and start + day <= cutoff]
+        name = whole.ids[number]
+        if start > cutoff:
+            continue
+        if len(seen) < least:
+            reason = f"too short: {len(seen)} observed values, min_history is {least}"
+            skipped.append((name, reason))
+        elif stale is not None and cutoff - seen[-1] >= stale:
+            reason = f"ended: no observation in the last {cutoff - seen[-1]} periods"
+            skipped.append((name, reason))
+        else:
+            able.append(number)
+    assert found.index.tolist() == able
+    assert sorted(found.skipped) == sorted(skipped)
 
 
 def test_series_that_begin_after_the_cutoff_are_listed_and_not_eligible():

@@ -99,9 +99,14 @@ def test_a_series_begins_where_it_is_first_observed(
 @given(values=Ragged, seed=st.integers(0, 9))
 def test_the_order_of_the_rows_does_not_matter(values: dict[str, dict[int, float]], seed: int):
     frame = frame_of(values)  # type: ignore[arg-type]
-    built, shuffled = plain(frame), plain(frame.sample(fraction=1, shuffle=True, seed=seed))
-    assert built.frame.equals(shuffled.frame)
-    assert built.series.equals(shuffled.series)
+    key = next(name for name in frame.columns if frame.schema[name] == pl.String)
+    names = frame[key].unique(maintain_order=True).sample(fraction=1, shuffle=True, seed=seed)
+    by_series = pl.concat([frame.filter(pl.col(key) == name) for name in names])
+    built = plain(frame)
+    for other in (frame.sample(fraction=1, shuffle=True, seed=seed), by_series):
+        shuffled = plain(other)
+        assert built.frame.equals(shuffled.frame)
+        assert built.series.equals(shuffled.series)
 
 
 @settings(max_examples=50, deadline=None)

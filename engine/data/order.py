@@ -12,6 +12,8 @@ from engine.data import checks
 from engine.data.panel import IntArray, Roles
 from engine.errors import DataError
 
+_ROW = pl.Series(dtype=pl.get_index_type()).to_numpy().dtype
+
 _SPARSE = 4
 """Periods a row beyond which sorting takes less memory than a place for every period."""
 
@@ -94,11 +96,26 @@ def in_order(frame: pl.DataFrame, heads: IntArray, ids: pl.Series) -> tuple[pl.D
     series, ordinal = frame["series"].to_numpy(), frame["ordinal"].to_numpy()
     numbers = series[heads]
     back = np.flatnonzero(ordinal[1:] <= ordinal[:-1])
-    if (numbers[1:] > numbers[:-1]).all() and (series[back + 1] != series[back]).all():
-        return frame, heads
+    if (series[back + 1] != series[back]).all():
+        if (numbers[1:] > numbers[:-1]).all():
+            return frame, heads
+        if np.unique(numbers).size == numbers.size:
+            return _whole_series(frame, heads, np.argsort(numbers))
     frame = _sorted(frame)
     checks.no_duplicates(frame, ids)
     return frame, np.append(0, np.flatnonzero(_differs(frame["series"])) + 1)
+
+
+def _whole_series(
+    frame: pl.DataFrame, heads: IntArray, order: IntArray
+) -> tuple[pl.DataFrame, IntArray]:
+    """Series whose rows lie together and in order, put into another order."""
+    lengths = np.diff(heads, append=frame.height)[order]
+    starts = np.cumsum(lengths) - lengths
+    # Numbers of rows as Polars has them, which are taken as they are; differences may wrap around.
+    row = np.repeat((heads[order] - starts).astype(_ROW), lengths)
+    row += np.arange(frame.height, dtype=_ROW)
+    return frame[row], starts
 
 
 def _sorted(frame: pl.DataFrame) -> pl.DataFrame:
