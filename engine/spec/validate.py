@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -39,7 +40,7 @@ class LoadedSpec:
     resolved: Mapping[str, Any]
     command: str = ""
 
-    @property
+    @cached_property
     def resolved_yaml(self) -> str:
         """The resolved spec as YAML text."""
         data = dict(self.resolved)

@@ -42,7 +42,7 @@ _CHUNK_ROWS = 16_384
 _CHUNK_VALUES = 400_000
 """Values at a time, if those rows have fewer: small products cost more calls than sums."""
 
-_BASIS_ROWS = 65_536
+_BASIS_ROWS = 8_192
 
 
 def shared_statistics(
@@ -86,8 +86,9 @@ def _none_ahead(rows: Rows) -> Steps:
 
 
 def _basis(shard: DesignShard, layout: Layout) -> Basis:
-    """Means of the first rows, every feature read at the row itself; near the mean is enough."""
-    target = np.arange(min(_BASIS_ROWS, shard.panel.frame.height))
+    """Means of some rows, every feature read at the row itself; near the mean is enough."""
+    height = shard.panel.frame.height
+    target = np.arange(0, height, max(height // _BASIS_ROWS, 1))
     here = Rows(target, shard.index[target])
     y = shard.y[target]
     with np.errstate(invalid="ignore", over="ignore"):
