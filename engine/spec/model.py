@@ -181,7 +181,9 @@ class RunOptions(Section):
     """How tasks are run."""
 
     executor: str | ExecutorUse | None = Field(
-        None, description="default: one after another in this process"
+        None,
+        description="default: one after another in this process, which suits runs of seconds: "
+        "another process costs a second to start, and models such as `ridge` use two processors alone",
     )
     task_seconds: float | None = Field(
         None,
