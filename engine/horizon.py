@@ -222,7 +222,7 @@ class FittedTabular:
                 if made.quantiles is not None:
                     if quantiles is None:
                         quantiles = np.full((n, ahead_max, len(self.quantiles)), np.nan)
-                    by_step = made.quantiles.reshape(steps.size, n, -1)
+                    by_step = made.quantiles.reshape(steps.size, n, len(self.quantiles))
                     quantiles[:, steps - 1] = by_step.swapaxes(0, 1)
         return Prediction(y_hat, quantiles, failures)
 

@@ -99,7 +99,7 @@ def in_order(frame: pl.DataFrame, heads: IntArray, ids: pl.Series) -> tuple[pl.D
     if (series[back + 1] != series[back]).all():
         if (numbers[1:] > numbers[:-1]).all():
             return frame, heads
-        if np.unique(numbers).size == numbers.size:
+        if numbers.size == len(ids):
             return _whole_series(frame, heads, np.argsort(numbers))
     frame = _sorted(frame)
     checks.no_duplicates(frame, ids)
