@@ -266,7 +266,7 @@ class FittedDesignModel(Protocol):
     """A fitted model of design rows; `failures` name series as the block does."""
 
     def predict(self, block: DesignBlock) -> Prediction:
-        """Forecast each row: shapes (rows,) and (rows, quantile)."""
+        """Forecast each row, of which a series may have several: shapes (rows,) and (rows, quantile)."""
         ...
 
     def save(self, folder: Path) -> None:
